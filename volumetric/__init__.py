@@ -1,0 +1,39 @@
+"""Learns a missing MR contrast from paired scans and writes it as a full 3D volume.
+
+    from volumetric import load_model
+    prediction = load_model("runs/mine").predict("t1w.nii.gz")
+    prediction.image.array  # float32 (I, J, K), 1000 x reference units, on the scan's own grid
+
+`phantom`, `train`, `infer` and `evaluate` are the commands of the same names; `read_manifest` reads a manifest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volumetric.cohort.phantom import phantom
+    from volumetric.evaluation.evaluate import evaluate
+    from volumetric.learning.train import train
+    from volumetric.manifest import read_manifest
+    from volumetric.model.folder import load_model
+    from volumetric.synthesis.infer import infer
+
+_HOMES = {
+    "evaluate": "volumetric.evaluation.evaluate",
+    "infer": "volumetric.synthesis.infer",
+    "load_model": "volumetric.model.folder",
+    "phantom": "volumetric.cohort.phantom",
+    "read_manifest": "volumetric.manifest",
+    "train": "volumetric.learning.train",
+}
+
+__all__ = ["evaluate", "infer", "load_model", "phantom", "read_manifest", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function when it is first used: `import volumetric` itself costs nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'volumetric' has no attribute '{name}'")

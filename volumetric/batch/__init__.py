@@ -1,0 +1,1 @@
+"""The one loop over subjects that every batch command uses."""

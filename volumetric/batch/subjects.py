@@ -1,0 +1,133 @@
+"""For each subject: skip if finished, else read, compute, write; errors become rows and the others go on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from volumetric.errors import InputError
+
+log = logging.getLogger(__name__)
+
+I = TypeVar("I", contravariant=True)  # noqa: E741
+L = TypeVar("L")
+R = TypeVar("R")
+Row = Mapping[str, object]
+Status = Literal["ok", "skipped", "failed"]
+
+
+class SubjectTask(Protocol[I, L, R]):
+    """What a batch command does with one subject; `volumetric.batch` does all the rest."""
+
+    def name(self, item: I) -> str:
+        """How messages call the subject."""
+
+    def finished(self, item: I) -> Row | None:
+        """The row of a subject whose outputs are whole and still match its inputs, else None."""
+
+    def read(self, item: I) -> L:
+        """Everything from disk that `compute` needs."""
+
+    def compute(self, item: I, loaded: L) -> R:
+        """The work itself; touches no file."""
+
+    def write(self, item: I, result: R) -> Row:
+        """Write the outputs, each whole or not at all, and return the subject's row."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one subject."""
+
+    name: str
+    status: Status
+    error: str = ""
+    row: Row = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def run_subjects(task: SubjectTask[I, L, R], items: Sequence[I], *, title: str) -> list[Outcome]:
+    """Do a task for each subject, in order.
+
+    An `InputError` or `OSError`, or the device running out of memory, costs that subject alone; anything
+    else is a defect of this program and is raised.
+
+    Args:
+        task: what to do.
+        items: the subjects.
+        title: the word on the progress bar.
+
+    Returns:
+        One outcome per item, in the items' order.
+    """
+    outcomes = []
+    with progress(title, len(items), "subjects") as advance:
+        for item in items:
+            outcome = _one(task, item)
+            if outcome.status == "failed":
+                log.error("%s: %s", outcome.name, outcome.error)
+            outcomes.append(outcome)
+            advance(outcome.name)
+    return outcomes
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """0 if every subject is done, 1 if some failed."""
+    return int(any(outcome.status == "failed" for outcome in outcomes))
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """A progress bar; without a terminal, a plain log line at about every tenth part.
+
+    Yields:
+        A function that moves on by one and shows a remark.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+                   TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[remark]}"))  # fmt: skip
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(title, total=total, completed=done, remark="")
+            yield lambda remark: bar.update(task, advance=1, remark=remark)
+        return
+    count = done
+    every = max(1, total // 10)
+
+    def advance(remark: str) -> None:
+        nonlocal count
+        count += 1
+        if count % every == 0 or count == total:
+            log.info("%s: %d of %d %s  %s", title, count, total, unit, remark)
+
+    yield advance
+
+
+def _one(task: SubjectTask[I, L, R], item: I) -> Outcome:
+    name, start = task.name(item), time.perf_counter()
+    try:
+        row = task.finished(item)
+        if row is not None:
+            return Outcome(name, "skipped", row=row)
+        row = task.write(item, task.compute(item, task.read(item)))
+    except (InputError, OSError, MemoryError) as error:
+        return Outcome(name, "failed", error=str(error) or type(error).__name__)
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        return Outcome(name, "failed", error=f"the device ran out of memory ({str(error).splitlines()[0]})")
+    return Outcome(name, "ok", row=row, seconds=time.perf_counter() - start)

@@ -1,0 +1,56 @@
+"""The command line: one small file a verb, flags in, front door called, exit status out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from volumetric.cli.config import config
+from volumetric.cli.evaluate import evaluate
+from volumetric.cli.infer import infer
+from volumetric.cli.phantom import phantom
+from volumetric.cli.train import train
+from volumetric.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+for verb in (phantom, train, infer, evaluate, config):
+    app.command(no_args_is_help=True)(verb)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"volumetric {version('volumetric')}")
+        raise typer.Exit
+
+
+@app.callback()
+def volumetric(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Learn a missing MR contrast from paired scans, write it as a full 3D NIfTI, and measure how good it is.
+
+    The way through: **phantom** (no data at hand?) → **train** → **infer** → **evaluate**.
+    """
+
+
+def main() -> None:
+    """Run a command; what the user can mend is one sentence and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("volumetric").setLevel(logging.INFO)
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        sys.exit(130)

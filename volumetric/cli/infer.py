@@ -1,0 +1,44 @@
+"""`volumetric infer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def infer(
+    model: Annotated[Path, typer.Option(help="A run folder or its model folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, laid out as a BIDS derivative.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="NIfTI files, a folder, or manifests.", metavar="INPUT...")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows of manifests to take: train, val, test or all.")] = "all",
+    named: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="`contrast=file` of one subject, for a model with several sources; repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Synthesise again what is there.")] = False,
+) -> None:
+    """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
+
+    Examples: `volumetric infer t1w.nii.gz --model runs/mine --out synthetic`
+    · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
+    """
+    from volumetric.batch.subjects import exit_status
+    from volumetric.cli.options import contrast_files, device_name
+    from volumetric.synthesis.infer import infer as run
+
+    outcomes = run(
+        inputs or [],
+        model=model,
+        out=out,
+        split=split,
+        named=contrast_files(named or []),
+        device=device_name(device),
+        fresh=fresh,
+    )
+    print(out / "predictions.csv")
+    raise typer.Exit(exit_status(outcomes))

@@ -1,0 +1,113 @@
+"""From a YAML file of differences and `--set` to a whole, checked configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from volumetric.config.run import RunConfig
+from volumetric.errors import InputError
+from volumetric.manifest import closest
+
+
+class ConfigError(InputError):
+    """A configuration that cannot be used; the message names each key."""
+
+
+def resolve(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration file over the defaults, then apply overrides.
+
+    Args:
+        path: YAML holding differences from the defaults, or None. `extends: other.yaml` (relative to the
+            file) takes another file's differences first.
+        overrides: `section.key=value`, the value written as YAML; applied in order.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key (the closest known one is named), a value out of range.
+    """
+    tree = _read(path, ()) if path else {}
+    for override in overrides:
+        _set(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path or 'the configuration'}: " + "; ".join(_sentences(error))) from error
+
+
+def as_yaml(config: BaseModel) -> str:
+    """The whole configuration as YAML text, in the order of its definition."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such configuration file; check the path")
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: `extends` leads in a circle")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({str(error).replace(chr(10), ' ')})") from error
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    return _merged(_read(path.parent / str(parent), (*seen, path.resolve())), tree)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, for example optim.lr=3e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is no YAML") from error
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        below = tree.setdefault(section, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {override}: `{section}` is a value, not a section")
+        tree = below
+    tree[last] = value
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        keys = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+        where = ".".join(keys)
+        if problem["type"] == "extra_forbidden":
+            meant = closest(where, sorted(_keys(RunConfig)))
+            hint = f"did you mean `{meant}`?" if meant else "see `volumetric config --schema`"
+            yield f"unknown key `{where}`; {hint}"
+        elif problem["type"] == "value_error":
+            yield str(problem["ctx"]["error"])
+        else:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            yield f"`{where}` = {problem['input']!r}: {message}"
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        kinds = (
+            get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
+        )
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _keys(kind, f"{prefix}{name}.")

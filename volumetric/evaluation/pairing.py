@@ -1,0 +1,186 @@
+"""Which prediction belongs to which truth, and both brought to the same units."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetric.errors import InputError
+from volumetric.imaging.geometry import same_space
+from volumetric.imaging.intensity import INTENSITY_SCALE, in_reference_units, reference_scale
+from volumetric.imaging.mask import MaskRule, brain_mask
+from volumetric.imaging.nifti import SUFFIXES, Image, read_image, read_labels, stem
+from volumetric.manifest import Row
+from volumetric.model.space import check_one_grid
+
+
+class PairingError(InputError):
+    """A prediction that is not there or does not fit its truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One subject as it is scored, on the truth's grid, in reference units, 0 outside the mask.
+
+    Attributes:
+        source: float32 `(I, J, K)`, the first source contrast.
+        truth: float32 `(I, J, K)`.
+        mask: brain `(I, J, K)`.
+        rule: how the mask came about.
+        grid: an image on that grid.
+    """
+
+    source: NDArray[np.float32]
+    truth: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    rule: MaskRule
+    grid: Image
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A folder of predictions.
+
+    Attributes:
+        folder: where they are.
+        facts: what their sidecars agree on (`sources`, `target`, `data_range`, `intensity_scale`); empty
+            for the files of another tool.
+        listed: what `predictions.csv` says of each subject and session; None without one.
+    """
+
+    folder: Path
+    facts: Mapping[str, object]
+    listed: Mapping[tuple[str, str], Mapping[str, str]] | None
+
+    def find(self, row: Row) -> Path:
+        """The prediction of a subject.
+
+        Raises:
+            PairingError: there is none, inference failed, or several files could be meant.
+        """
+        if self.listed is not None:
+            entry = self.listed.get((row.subject_id, row.session_id))
+            if entry is None:
+                raise PairingError(
+                    f"subject {row.name}: no prediction in {self.folder / 'predictions.csv'}; run infer on this subject"
+                )
+            if entry["status"] == "failed":
+                raise PairingError(f"subject {row.name}: inference failed: {entry['error']}")
+            return self.folder / entry["path"]
+        files = [f for f in sorted(self.folder.rglob("*.nii*")) if f.name.endswith(SUFFIXES) and _names(f, row)]
+        if len(files) != 1:
+            found = f"{len(files)} files are ({', '.join(f.name for f in files[:3])})" if files else "no file is"
+            raise PairingError(
+                f"subject {row.name}: {found} named for this subject in {self.folder}; expected one file "
+                f"{row.subject_id}.nii.gz or sub-{row.subject_id}_*.nii.gz"
+            )
+        return files[0]
+
+
+def open_predictions(folder: Path) -> Predictions:
+    """Look into a folder of predictions, or a run folder with one in it.
+
+    Raises:
+        PairingError: no such folder, or predictions made for different targets or data ranges.
+    """
+    if not folder.is_dir():
+        raise PairingError(f"{folder}: there is no such folder; name the folder that infer wrote")
+    if not (folder / "predictions.csv").is_file() and (folder / "predictions" / "predictions.csv").is_file():
+        folder = folder / "predictions"
+    if not (folder / "predictions.csv").is_file():
+        return Predictions(folder, {}, None)
+    with (folder / "predictions.csv").open(newline="") as file:
+        listed = {(row["subject_id"], row["session_id"]): row for row in csv.DictReader(file)}
+    facts: dict[str, object] = {}
+    for row in listed.values():
+        sidecar = folder / (row["path"].removesuffix(".nii.gz") + ".json")
+        if row["status"] == "failed" or not sidecar.is_file():
+            continue
+        content = json.loads(sidecar.read_text())
+        these = {key: content[key] for key in ("sources", "target", "data_range", "intensity_scale", "model_sha256")}
+        if facts and facts != these:
+            differing = ", ".join(key for key in these if facts[key] != these[key])
+            raise PairingError(
+                f"{folder}: its predictions come from different models ({differing} differ, first at {sidecar.name}); "
+                "infer each model into a folder of its own"
+            )
+        facts = these
+    return Predictions(folder, facts, listed)
+
+
+def read_scored(row: Row, source: str, target: str) -> Scored:
+    """Read source and truth of a subject by the intensity rule: each divided by its own in-mask median.
+
+    Raises:
+        InputError: a missing or unusable file, or images on different grids.
+    """
+    images = {source: read_image(row.path(source)), target: read_image(row.path(target))}
+    check_one_grid(images, name=row.name)
+    given = read_labels(row.path("mask")) if "mask" in row.paths else None
+    mask, rule = brain_mask(images[source], given, name=str(row.path(source)))
+    units = [
+        in_reference_units(image.array, mask, reference_scale(image.array, mask, name=str(row.path(contrast))))
+        for contrast, image in images.items()
+    ]
+    return Scored(units[0], units[1], mask, rule, images[target])
+
+
+def read_prediction(path: Path, scored: Scored, scale: str, *, name: str) -> tuple[NDArray[np.float32], float]:
+    """Read a prediction into reference units, 0 outside the mask.
+
+    Args:
+        path: the file.
+        scored: its truth.
+        scale: `reference` (the file holds 1000 times reference units), `own-median` (divide by its own in-mask
+            median) or the number to divide by.
+        name: of the subject, for messages.
+
+    Returns:
+        float32 `(I, J, K)`, and the number it was divided by.
+
+    Raises:
+        PairingError: another grid than the truth.
+        InputError: an unusable file.
+    """
+    image = read_image(path)
+    if not same_space(image.space, scored.grid.space):
+        raise PairingError(
+            f"subject {name}: the prediction {path.name} (shape {image.space.shape}) and the truth "
+            f"(shape {scored.grid.space.shape}) lie on different grids; infer from the source image that shares the "
+            "truth's grid"
+        )
+    if scale == "own-median":
+        divisor = reference_scale(image.array, scored.mask, name=str(path))
+    else:
+        divisor = INTENSITY_SCALE if scale == "reference" else float(scale)
+    return in_reference_units(image.array, scored.mask, divisor), divisor
+
+
+def check_scale(scale: str) -> str:
+    """`scale` if it is one.
+
+    Raises:
+        PairingError: it is none.
+    """
+    if scale in ("reference", "own-median"):
+        return scale
+    try:
+        if 0 < float(scale) < float("inf"):
+            return scale
+    except ValueError:
+        pass
+    raise PairingError(f"--prediction-scale {scale}: expected reference, own-median or a positive number")
+
+
+def _names(path: Path, row: Row) -> bool:
+    name, subject = stem(path), row.subject_id.removeprefix("sub-")
+    session = row.session_id.removeprefix("ses-")
+    bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+    plain = subject + (f"_{session}" if session else "")
+    return name in (bids, plain) or name.startswith(f"{bids}_")

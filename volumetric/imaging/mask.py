@@ -1,0 +1,86 @@
+"""The brain mask: one function of the source image alone, the same in training, inference and evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, label
+
+from volumetric.errors import InputError
+from volumetric.imaging.geometry import same_space
+from volumetric.imaging.nifti import Image
+
+MaskRule = Literal["given", "nonzero", "deepbet"]
+MIN_ZERO_FRACTION = 0.2
+"""From this share of exactly zero voxels on, an image counts as already brain-extracted."""
+
+
+class MaskError(InputError):
+    """No brain mask can be had for an image."""
+
+
+class BrainMask(NamedTuple):
+    """A mask `(I, J, K)` and the rule that made it."""
+
+    array: NDArray[np.bool_]
+    rule: MaskRule
+
+
+def brain_mask(source: Image, given: Image | None = None, *, name: str = "the source image") -> BrainMask:
+    """The brain of `source`: the given mask, else its nonzero voxels, else deepbet's.
+
+    Args:
+        source: the source image; the target is never looked at, since at inference there is none.
+        given: the `mask` column's image, on the same grid; nonzero is brain.
+        name: how to call the image in an error, usually its path.
+
+    Returns:
+        The mask and its rule: `given`; `nonzero` if at least 20 % of the voxels are exactly zero (largest
+        component, holes filled); `deepbet` otherwise.
+
+    Raises:
+        MaskError: the given mask is on another grid or empty, the image is all zero, or deepbet is needed
+            and not installed.
+    """
+    if given is not None:
+        if not same_space(source.space, given.space):
+            raise MaskError(
+                f"{name}: the given mask has shape {given.space.shape} and another grid than the image "
+                f"{source.space.shape}; resample the mask onto the image"
+            )
+        mask = np.asarray(given.array > 0)
+        if not mask.any():
+            raise MaskError(f"{name}: the given mask is empty; give one that covers the brain, or none")
+        return BrainMask(mask, "given")
+    nonzero = np.asarray(source.array != 0)
+    if not nonzero.any():
+        raise MaskError(f"{name}: every voxel is zero; this is not a scan")
+    if 1 - nonzero.mean() >= MIN_ZERO_FRACTION:
+        return BrainMask(_largest_component(nonzero), "nonzero")
+    return BrainMask(_deepbet(source, name), "deepbet")
+
+
+def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    components, _ = label(mask)
+    sizes = np.bincount(components.ravel())
+    sizes[0] = 0
+    filled: NDArray[np.bool_] = binary_fill_holes(components == sizes.argmax())
+    return filled
+
+
+def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
+    try:
+        from deepbet.bet import BrainExtraction
+    except ImportError as error:
+        raise MaskError(
+            f"{name}: the image still has its skull (under {MIN_ZERO_FRACTION:.0%} of its voxels are 0) and no mask "
+            "is given; add a `mask` column to the manifest, or install the brain extraction: "
+            "pip install 'volumetric[prepare]'"
+        ) from error
+    import nibabel as nib
+
+    extraction = BrainExtraction(no_gpu=True)
+    found = extraction.run(nib.Nifti1Image(source.array, source.affine))
+    return _largest_component(np.asarray(found) > 0.5)

@@ -1,0 +1,177 @@
+"""Reading and writing NIfTI files, with the checks that every image must pass."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, igzip_lib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from volumetric.errors import InputError
+from volumetric.imaging.geometry import Space
+from volumetric.outputs import write_bytes
+
+SUFFIXES = (".nii.gz", ".nii")
+"""File name endings that are read and written."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_LEVEL = 1
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError, EOFError, ValueError, zlib.error, igzip_lib.IsalError, HeaderDataError, ImageFileError
+)  # fmt: skip
+_HEADER_BYTES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+
+
+class ImageError(InputError):
+    """A file that is no usable 3D NIfTI image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A volume and where it lies.
+
+    Attributes:
+        array: `(I, J, K)`.
+        affine: `(4, 4)` voxel index -> world mm (RAS+).
+        header: the header of the file it was read from; a file written with it keeps both forms, codes and units.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    header: nib.Nifti1Header | None = None
+
+    @property
+    def space(self) -> Space:
+        """The grid of the volume."""
+        i, j, k = self.array.shape
+        return Space((i, j, k), self.affine)
+
+    def with_array(self, array: NDArray[Any]) -> Image:
+        """The same place with other values."""
+        return Image(array, self.affine, self.header)
+
+
+def stem(path: Path) -> str:
+    """The file name without its NIfTI ending."""
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def read_image(path: Path) -> Image:
+    """Read a scan as float32.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file, NIfTI-1 or NIfTI-2. Trailing axes of length one are dropped.
+
+    Returns:
+        The image with `array` float32 `(I, J, K)`, slope and intercept applied, every voxel finite.
+
+    Raises:
+        ImageError: missing, damaged, not NIfTI, not 3D, a singular affine, or a voxel that is not finite.
+    """
+    nifti = _open(path)
+    array = np.asarray(nifti.dataobj, dtype=np.float32)
+    if array.size == 0:
+        raise ImageError(f"{path}: the image has no voxels (shape {array.shape}); write it again")
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise ImageError(
+            f"{path}: expected a 3D image, got shape {tuple(array.shape)}; "
+            "split it into 3D files and name the one that is meant"
+        )
+    affine = np.asarray(nifti.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ImageError(f"{path}: the affine is singular or not finite, so voxels have no place; mend the header")
+    num_bad = int(array.size - np.isfinite(array).sum())
+    if num_bad:
+        where = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+        raise ImageError(
+            f"{path}: {num_bad} of {array.size} voxels are NaN or infinite (the first at {where}); "
+            "replace them, for example by 0 outside the head"
+        )
+    return Image(array, affine, nifti.header)
+
+
+def read_labels(path: Path) -> Image:
+    """Read a mask or label map as whole numbers (uint8 `(I, J, K)`).
+
+    Raises:
+        ImageError: as `read_image`, or values that are not whole numbers from 0 to 255.
+    """
+    image = read_image(path)
+    labels = np.rint(image.array)
+    if np.abs(labels - image.array).max() > 1e-3 or labels.min() < 0 or labels.max() > 255:
+        raise ImageError(
+            f"{path}: expected whole numbers from 0 to 255, got values from {image.array.min():g} to "
+            f"{image.array.max():g}; this does not look like a mask or label map"
+        )
+    return image.with_array(labels.astype(np.uint8))
+
+
+def read_header(path: Path) -> Space:
+    """The grid of a file, without reading its voxels where it is not compressed.
+
+    Raises:
+        ImageError: missing, damaged or not NIfTI.
+    """
+    nifti = _open(path)
+    shape = (*nifti.shape, 1, 1, 1)[:3]
+    return Space((int(shape[0]), int(shape[1]), int(shape[2])), np.asarray(nifti.affine, dtype=np.float64))
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write a volume whole or not at all; equal content gives equal bytes.
+
+    Float arrays become float32, boolean and integer ones uint8; slope 1. With `image.header`, both
+    forms with their codes and the units are that header's; without, both forms hold the affine.
+    Free text and extensions of the header are left out, since scanners put names there.
+    """
+    dtype = np.float32 if np.issubdtype(image.array.dtype, np.floating) else np.uint8
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    nifti = nib.Nifti1Image(image.array.astype(dtype, copy=False), image.affine, header)
+    if image.header is None:
+        nifti.set_qform(image.affine, 1)
+        nifti.set_sform(image.affine, 1)
+        nifti.header.set_xyzt_units("mm")
+    else:
+        for key in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
+                    "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):  # fmt: skip
+            nifti.header[key] = image.header[key]
+        nifti.header["pixdim"][:4] = image.header["pixdim"][:4]  # [0] is the handedness of the qform
+    nifti.header["cal_min"], nifti.header["cal_max"] = 0, 0
+    data = nifti.to_bytes()
+    write_bytes(path, igzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0) if path.name.endswith(".gz") else data)
+
+
+def _open(path: Path) -> nib.Nifti1Image:
+    if not path.exists():
+        raise ImageError(f"{path}: there is no such file; check the path")
+    if not path.name.endswith(SUFFIXES):
+        raise ImageError(f"{path}: expected a file that ends in .nii or .nii.gz")
+    try:
+        data = path.read_bytes()
+        if data[:2] == _GZIP_MAGIC:
+            data = igzip.decompress(data)
+        kind = next((_HEADER_BYTES[n] for n in _HEADER_BYTES if n in _sizes(data)), None)
+        if kind is None:
+            raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
+        return kind.from_bytes(data)
+    except _DAMAGE as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{path}: the file is damaged ({error}); copy or convert it again") from error
+
+
+def _sizes(data: bytes) -> tuple[int, int]:
+    return int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")

@@ -1,0 +1,1 @@
+"""From paired scans to a model folder; `train` is the front door."""

@@ -1,0 +1,1 @@
+"""A trained model: what it is, where it is kept, and how it sees a scan and writes one."""

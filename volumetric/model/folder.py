@@ -1,0 +1,79 @@
+"""The model folder: `model.safetensors` and `model.yaml`, written once and read without unpickling anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from volumetric.config.resolve import as_yaml
+from volumetric.errors import InputError
+from volumetric.model.networks import build_network
+from volumetric.model.predict import Model
+from volumetric.model.spec import FORMAT_VERSION, ModelSpec
+from volumetric.outputs import hash_bytes, write_bytes, write_text
+
+WEIGHTS = "model.safetensors"
+SPEC = "model.yaml"
+
+
+class ModelError(InputError):
+    """A folder that holds no usable model."""
+
+
+def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
+    """Write a model folder; equal weights give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(tensors))
+    write_text(folder / SPEC, as_yaml(spec))
+
+
+def load_model(path: Path | str, *, device: str = "auto") -> Model:
+    """Read a model.
+
+    Args:
+        path: a model folder, or a run folder that has one in it.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ModelError: no model there, a format this version does not know, or damaged files.
+    """
+    path = Path(path)
+    folder = next((f for f in (path, path / "model") if (f / SPEC).is_file()), None)
+    if folder is None:
+        raise ModelError(
+            f"{path}: no {SPEC} there or in its `model` folder; name the run folder of a finished training"
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(f"{folder}: {WEIGHTS} is missing; copy the whole model folder")
+    spec = _read_spec(folder / SPEC)
+    network = build_network(spec.network, len(spec.sources))
+    weights = (folder / WEIGHTS).read_bytes()
+    try:
+        network.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder / WEIGHTS}: the weights do not fit {SPEC} or are damaged ({reason})") from error
+    return Model(spec, network, sha256=hash_bytes(weights, (folder / SPEC).read_bytes()), device=device)
+
+
+def _read_spec(path: Path) -> ModelSpec:
+    try:
+        content = yaml.safe_load(path.read_text())
+        found = content.get("format_version") if isinstance(content, dict) else None
+        if found != FORMAT_VERSION:
+            raise ModelError(
+                f"{path}: format_version is {found}, this version of volumetric reads {FORMAT_VERSION}; "
+                "use the version that wrote the model (named under `versions` in the file)"
+            )
+        return ModelSpec.model_validate(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not a YAML file; copy the model folder again") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ModelError(f"{path}: `{where}`: {problem['msg']}") from error

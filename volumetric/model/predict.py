@@ -1,0 +1,146 @@
+"""A loaded model: from a subject's source images to the missing contrast on the scan's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from volumetric.errors import InputError
+from volumetric.imaging.geometry import spacing_mm
+from volumetric.imaging.mask import BrainMask, brain_mask
+from volumetric.imaging.nifti import Image, read_image
+from volumetric.model.space import check_one_grid, view_in_model_space
+from volumetric.model.spec import ModelSpec
+from volumetric.model.windows import WindowPlan, plan_windows, stitch
+
+
+class DeviceError(InputError):
+    """A device that is asked for and not there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A synthesised image and how it came about.
+
+    Attributes:
+        image: float32 on the source's grid, 1000 times reference units, 0 outside the mask, never negative.
+        mask: the brain mask and its rule.
+        plan: the windows that were stitched.
+        warnings: what a reader should know before trusting it.
+    """
+
+    image: Image
+    mask: BrainMask
+    plan: WindowPlan
+    warnings: tuple[str, ...]
+
+
+class Model:
+    """A model ready to predict."""
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, *, sha256: str = "", device: str = "auto") -> None:
+        """Take a network onto a device (`auto`, `cpu`, `cuda`)."""
+        self.spec = spec
+        self.sha256 = sha256
+        self.device = pick_device(device)
+        self.network = network.to(self.device).eval()
+
+    def predict(
+        self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
+    ) -> Prediction:
+        """Synthesise the target of one subject.
+
+        Args:
+            sources: the source scan or its file; for several contrasts a mapping such as `{"t1w": ..., "pdw": ...}`.
+            mask: the brain on the same grid; without it the rule of `volumetric.imaging.mask` applies.
+
+        Raises:
+            InputError: a contrast the model needs is not given, or an image that cannot be used.
+        """
+        given = dict(sources) if isinstance(sources, Mapping) else {self.spec.sources[0]: sources}
+        if missing := [contrast for contrast in self.spec.sources if contrast not in given]:
+            raise InputError(f"the model needs {', '.join(self.spec.sources)}; {', '.join(missing)} not given")
+        images: dict[str, Image] = {}
+        for contrast in self.spec.sources:
+            value = given[contrast]
+            images[contrast] = value if isinstance(value, Image) else read_image(Path(value))
+        check_one_grid(images, name="given")
+        scan = images[self.spec.sources[0]]
+        brain = brain_mask(scan, mask)
+        view = view_in_model_space(scan.space, brain.array, self.spec.spacing_mm)
+        seen = view.bring(*images.values())
+        plan = plan_windows(view.mask, self.spec.patch_size, self.spec.overlap)
+        units = synthesise(self.network, self.spec, seen, view.mask, plan, self.device)
+        array = view.return_to_scan(units * np.float32(self.spec.intensity_scale)).clip(min=0)
+        return Prediction(scan.with_array(array), brain, plan, self._warnings(scan, seen, view.mask))
+
+    def _warnings(self, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
+        warnings = []
+        low, high = self.spec.training.spacing_mm_low, self.spec.training.spacing_mm_high
+        upright = np.sort(spacing_mm(scan.affine))
+        if (upright < 0.67 * np.sort(low)).any() or (upright > 1.5 * np.sort(high)).any():
+            sides = " x ".join(f"{s:.2f}" for s in spacing_mm(scan.affine))
+            warnings.append(f"voxels of {sides} mm lie far outside those of the training scans ({low} to {high} mm)")
+        for contrast, source in zip(self.spec.sources, sources, strict=True):
+            seen = self.spec.training.source_quantiles[contrast]
+            here = np.quantile(source[mask], [0.01, 0.25, 0.5, 0.75, 0.99])
+            spread = seen[3] - seen[1]
+            if abs(here[1] - seen[1]) > spread or abs(here[3] - seen[3]) > spread:
+                warnings.append(
+                    f"the {contrast} intensities (quartiles {here[1]:.2f}, {here[3]:.2f} of the median) are unlike "
+                    f"those of the training scans ({seen[1]:.2f}, {seen[3]:.2f})"
+                )
+        return tuple(warnings)
+
+
+def synthesise(
+    network: nn.Module,
+    spec: ModelSpec,
+    sources: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    plan: WindowPlan,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """Run a network over the windows of one subject in model space.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        spec: for the maps between reference units and network units.
+        sources: `(C, I, J, K)` in reference units.
+        mask: `(I, J, K)`.
+        plan: windows that cover the mask.
+        device: where to compute.
+
+    Returns:
+        The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
+    """
+    inside = torch.from_numpy(mask).to(device)
+    volume = normalize(torch.from_numpy(sources).to(device), inside, spec)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        out = stitch(volume, plan, network)[0]
+    units = (out * spec.target_map.scale + spec.target_map.center) * inside
+    array: NDArray[np.float32] = units.cpu().numpy()
+    return array
+
+
+def normalize(sources: Tensor, mask: Tensor, spec: ModelSpec) -> Tensor:
+    """Reference units `(C, I, J, K)` to the network's input; background stays 0."""
+    return (sources - spec.source_map.center) / spec.source_map.scale * mask
+
+
+def pick_device(device: str) -> torch.device:
+    """The device a name means; `auto` takes a GPU where there is one.
+
+    Raises:
+        DeviceError: `cuda` is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: this machine shows no CUDA device; use --device cpu or auto")
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return torch.device(chosen)

@@ -1,0 +1,118 @@
+"""Covering a volume with overlapping windows and stitching what a function makes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from volumetric.imaging.geometry import Shape, Slices
+
+_SIGMA = 0.125  # of the importance map, as a fraction of the window; the value of nnU-Net and MONAI
+_FLOOR = 1e-3  # least weight, so that the corner of a lone window still counts
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows of one size that together cover a volume.
+
+    One axis of length 10, windows of 6, overlap 0.5 (a step of 3):
+
+        0 1 2 3 4 5 . . . .
+        . . . 3 4 5 6 7 8 .
+        . . . . 4 5 6 7 8 9      the last one is moved in, so that nothing sticks out
+
+    Attributes:
+        size: voxels of a window.
+        padded: shape of the volume after padding at the far ends up to at least one window.
+        starts: first voxel of each window.
+    """
+
+    size: Shape
+    padded: Shape
+    starts: tuple[Shape, ...]
+
+    def windows(self) -> Iterator[Slices]:
+        """The windows as slices of the padded volume."""
+        for start in self.starts:
+            box = [slice(first, first + length) for first, length in zip(start, self.size, strict=True)]
+            yield box[0], box[1], box[2]
+
+
+def plan_windows(mask: NDArray[np.bool_], size: Shape, overlap: float) -> WindowPlan:
+    """Windows that cover every true voxel of a mask; windows without one are left out.
+
+    Args:
+        mask: `(I, J, K)`.
+        size: voxels of a window.
+        overlap: fraction of a window shared with the next, `0 <= overlap < 1`.
+
+    Raises:
+        ValueError: an overlap outside of that.
+    """
+    if not 0 <= overlap < 1:
+        raise ValueError(f"expected 0 <= overlap < 1, got {overlap}")
+    padded = tuple(max(n, side) for n, side in zip(mask.shape, size, strict=True))
+    per_axis = [_starts(n, side, overlap) for n, side in zip(padded, size, strict=True)]
+    starts = []
+    for i, j, k in product(*per_axis):
+        if mask[i : i + size[0], j : j + size[1], k : k + size[2]].any():
+            starts.append((i, j, k))
+    return WindowPlan(size, (padded[0], padded[1], padded[2]), tuple(starts))
+
+
+def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor], *, batch_size: int = 1) -> Tensor:
+    """Apply `predict` to every window and blend the results with Gaussian weights.
+
+    Args:
+        volume: `(C, I, J, K)`, on the device that `predict` wants.
+        plan: the windows.
+        predict: `(N, C, *size)` -> `(N, D, *size)`.
+        batch_size: windows a call.
+
+    Returns:
+        float32 `(D, I, J, K)`; 0 where no window lies.
+    """
+    shape = volume.shape[1:]
+    pad = [n for side, length in zip(reversed(plan.padded), reversed(shape), strict=True) for n in (0, side - length)]
+    padded = functional.pad(volume, pad)
+    weight = importance_map(plan.size).to(volume.device)
+    weights = torch.zeros(plan.padded, device=volume.device)
+    total: Tensor | None = None
+    boxes = list(plan.windows())
+    for first in range(0, len(boxes), batch_size):
+        batch = boxes[first : first + batch_size]
+        results = predict(torch.stack([padded[(slice(None), *box)] for box in batch])).float()
+        if total is None:
+            total = torch.zeros((results.shape[1], *plan.padded), device=volume.device)
+        for box, result in zip(batch, results, strict=True):
+            total[(slice(None), *box)] += result * weight
+            weights[box] += weight
+    if total is None:
+        raise ValueError("the plan has no window")
+    blended = total / weights.clamp_min(torch.finfo(torch.float32).tiny)
+    return blended[:, : shape[0], : shape[1], : shape[2]]
+
+
+def importance_map(size: Sequence[int]) -> Tensor:
+    """Gaussian blending weights of a window, `size`, in (0, 1], symmetric about its centre."""
+    axes = []
+    for side in size:
+        offset = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+        axes.append(torch.exp(-0.5 * (offset / (_SIGMA * side)) ** 2))
+    weights = torch.einsum("i,j,k->ijk", *axes).float()
+    return (weights / weights.max()).clamp_min(_FLOOR)
+
+
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    step = max(1, round(side * (1 - overlap)))
+    starts = list(range(0, length - side + 1, step))
+    if starts[-1] != length - side:
+        starts.append(length - side)
+    return starts

@@ -1,0 +1,1 @@
+"""From source scans and a model folder to full volumes of the missing contrast; `infer` is the front door."""

@@ -1,0 +1,152 @@
+"""Inference over a cohort: each subject's missing contrast as a file of a BIDS derivative folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volumetric.batch.subjects import Outcome, run_subjects
+from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
+from volumetric.model.folder import load_model
+from volumetric.model.predict import Model, Prediction
+from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
+from volumetric.synthesis.inputs import Subject, find_subjects
+
+log = logging.getLogger(__name__)
+
+NOTICE = "Synthetic image, not for diagnosis."
+
+
+def infer(
+    inputs: Sequence[Path],
+    *,
+    model: Path,
+    out: Path,
+    split: str = "all",
+    named: Mapping[str, Path] | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+) -> list[Outcome]:
+    """Write the missing contrast of every subject.
+
+    Args:
+        inputs: NIfTI files, folders, manifests.
+        model: a run or model folder.
+        out: the folder to write; subjects that are there already, from the same scan and model, are skipped.
+        split: rows of manifests to take, or `all`.
+        named: one more subject, its files by contrast.
+        device: `auto`, `cpu` or `cuda`.
+        fresh: synthesise again what is there already.
+
+    Returns:
+        One outcome per subject; `out/predictions.csv` holds the same.
+
+    Raises:
+        InputError: the call itself is wrong; nothing has been written.
+    """
+    loaded = load_model(model, device=device)
+    subjects = find_subjects(inputs, loaded.spec, split=split, named=named)
+    with locked(out):
+        write_json(
+            out / "dataset_description.json",
+            {
+                "Name": f"Synthetic {loaded.spec.target} images",
+                "BIDSVersion": "1.10.0",
+                "DatasetType": "derivative",
+                "GeneratedBy": [{"Name": "volumetric", "Version": versions()["volumetric"]}],
+                "HowToAcknowledge": NOTICE,
+            },
+        )
+        outcomes = run_subjects(_Synthesis(loaded, out, fresh), subjects, title="infer")
+        _write_table(out, subjects, outcomes)
+    return outcomes
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    images: dict[str, Image]
+    mask: Image | None
+
+
+class _Synthesis:
+    """One subject: read the sources, predict, write image and sidecar."""
+
+    def __init__(self, model: Model, out: Path, fresh: bool) -> None:
+        self._model, self._out, self._fresh = model, out, fresh
+
+    def name(self, item: Subject) -> str:
+        return item.row.name
+
+    def finished(self, item: Subject) -> Mapping[str, object] | None:
+        image, sidecar = self._paths(item)
+        if self._fresh or not image.is_file() or not sidecar.is_file():
+            return None
+        before = json.loads(sidecar.read_text())
+        same = before["model_sha256"] == self._model.sha256 and before["source_sha256"] == self._hashes(item)
+        return {"path": item.output.as_posix()} if same else None
+
+    def read(self, item: Subject) -> _Loaded:
+        images: dict[str, Image] = {c: read_image(item.row.path(c)) for c in self._model.spec.sources}
+        return _Loaded(images, read_labels(item.row.path("mask")) if "mask" in item.row.paths else None)
+
+    def compute(self, item: Subject, loaded: _Loaded) -> Prediction:
+        return self._model.predict(loaded.images, loaded.mask)
+
+    def write(self, item: Subject, result: Prediction) -> Mapping[str, object]:
+        image, sidecar = self._paths(item)
+        spec = self._model.spec
+        for warning in result.warnings:
+            log.warning("%s: %s", item.row.name, warning)
+        sidecar.unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
+        write_image(image, result.image)
+        write_json(
+            sidecar,
+            {
+                "Description": NOTICE,
+                "Sources": [str(item.row.path(contrast)) for contrast in spec.sources],
+                "sources": spec.sources,
+                "target": spec.target,
+                "intensity_scale": spec.intensity_scale,
+                "data_range": spec.data_range,
+                "mask_kind": spec.mask.kind,
+                "mask_rule": result.mask.rule,
+                "model_sha256": self._model.sha256,
+                "source_sha256": self._hashes(item),
+                "windows": {"size": result.plan.size, "overlap": spec.overlap, "number": len(result.plan.starts)},
+                "warnings": result.warnings,
+                "versions": versions(),
+            },
+        )
+        return {"path": item.output.as_posix()}
+
+    def _paths(self, item: Subject) -> tuple[Path, Path]:
+        image = self._out / item.output
+        return image, image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+
+    def _hashes(self, item: Subject) -> dict[str, str]:
+        columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
+        return {column: hash_file(item.row.path(column)) for column in columns}
+
+
+def _write_table(out: Path, subjects: Sequence[Subject], outcomes: Sequence[Outcome]) -> None:
+    """`predictions.csv` and `timings.csv`; subjects of earlier calls into the same folder keep their rows."""
+    tables: dict[str, dict[tuple[str, str], dict[str, object]]] = {}
+    for name in ("predictions.csv", "timings.csv"):
+        tables[name] = {}
+        if (out / name).is_file():
+            with (out / name).open(newline="") as file:
+                tables[name] = {(r["subject_id"], r["session_id"]): dict(r) for r in csv.DictReader(file)}
+    for subject, outcome in zip(subjects, outcomes, strict=True):
+        key = subject.row.subject_id, subject.row.session_id
+        ids: dict[str, object] = {"subject_id": key[0], "session_id": key[1]}
+        status = "failed" if outcome.status == "failed" else "ok"
+        path = outcome.row.get("path", "")
+        tables["predictions.csv"][key] = ids | {"path": path, "status": status, "error": outcome.error}
+        if outcome.status == "ok":
+            tables["timings.csv"][key] = ids | {"seconds": round(outcome.seconds, 2)}
+    for name, rows in tables.items():
+        write_csv(out / name, rows.values())

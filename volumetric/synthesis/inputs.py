@@ -1,0 +1,144 @@
+"""What `infer` is given: files, folders or manifests, as a list of subjects and the names of their outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from volumetric.errors import InputError
+from volumetric.imaging.nifti import SUFFIXES, stem
+from volumetric.manifest import Row, read_manifest
+from volumetric.model.spec import ModelSpec
+
+_BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
+_ENTITY = re.compile(r"(?:^|_)(sub|ses)-([A-Za-z0-9]+)")
+
+
+class InputsError(InputError):
+    """Inputs that do not say which scans are meant."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A scan to synthesise from, and where the result goes.
+
+    Attributes:
+        row: subject, session and files.
+        output: path of the prediction, relative to the output folder.
+    """
+
+    row: Row
+    output: Path = field(default_factory=Path)
+
+
+def find_subjects(
+    inputs: Sequence[Path], spec: ModelSpec, *, split: str = "all", named: Mapping[str, Path] | None = None
+) -> list[Subject]:
+    """List the subjects that inputs mean.
+
+    Args:
+        inputs: NIfTI files (each one subject), folders (searched for files of the model's source contrast), and
+            manifests.
+        spec: the model, for its contrasts.
+        split: rows of manifests to take, or `all`.
+        named: one subject's files by contrast, for models with several sources.
+
+    Raises:
+        InputsError: nothing found, a file of an unknown kind, or two subjects whose outputs would have one name.
+    """
+    rows: list[Row] = []
+    manifests = [path for path in inputs if path.suffix == ".csv"]
+    if manifests:
+        found = read_manifest(*manifests).split(split)
+        if not found:
+            raise InputsError(
+                f"{', '.join(map(str, manifests))}: no row has split `{split}`; give --split train, val, test or all"
+            )
+        rows += found
+    for path in inputs:
+        if path.suffix != ".csv":
+            rows += [_row_of(file, spec) for file in _files(path, spec)]
+    if named:
+        rows.append(_named_row(named, spec))
+    if not rows:
+        raise InputsError("no input is given; name NIfTI files, a folder or a manifest")
+    subjects = [Subject(row, _output(row, spec)) for row in rows]
+    _check_unique(subjects)
+    return subjects
+
+
+def _files(path: Path, spec: ModelSpec) -> list[Path]:
+    if path.is_dir():
+        every = sorted(f for f in path.rglob("*.nii*") if f.name.endswith(SUFFIXES))
+        files = [f for f in every if _looks_like(f, spec.sources[0]) and "desc-synth" not in f.name]
+        if not files:
+            raise InputsError(
+                f"{path}: no file there is named like a {spec.sources[0]} (..._{_BIDS_SUFFIX[spec.sources[0]]}.nii.gz, "
+                f"{spec.sources[0]}.nii.gz, ...-T1.nii.gz); name the files themselves, or write a manifest"
+            )
+    elif path.is_file() and path.name.endswith(SUFFIXES):
+        files = [path]
+    elif path.exists():
+        raise InputsError(f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder or a manifest (.csv)")
+    else:
+        raise InputsError(f"{path}: there is no such file or folder; check the path")
+    if len(spec.sources) > 1:
+        raise InputsError(
+            f"{path}: the model needs {', '.join(spec.sources)} of each subject; give a manifest, or "
+            + " ".join(f"--input {c}=FILE" for c in spec.sources)
+        )
+    return files
+
+
+def _looks_like(path: Path, contrast: str) -> bool:
+    last = re.split(r"[_\-.]", stem(path).lower())[-1]
+    return last in (contrast, contrast.removesuffix("w"))
+
+
+def _row_of(path: Path, spec: ModelSpec) -> Row:
+    entities = dict(_ENTITY.findall(stem(path)))
+    if "sub" in entities:
+        subject, session = entities["sub"], entities.get("ses", "")
+    else:
+        own = re.sub(rf"[_\-.]?{spec.sources[0].removesuffix('w')}w?$", "", stem(path), flags=re.IGNORECASE)
+        subject, session = own or path.resolve().parent.name, ""
+    return Row(subject, session, paths={spec.sources[0]: path.resolve()})
+
+
+def _named_row(named: Mapping[str, Path], spec: ModelSpec) -> Row:
+    for contrast, path in named.items():
+        if contrast not in (*spec.sources, "mask"):
+            raise InputsError(f"--input {contrast}={path}: the model reads {', '.join(spec.sources)} (and mask)")
+        if not path.is_file():
+            raise InputsError(f"--input {contrast}={path}: there is no such file; check the path")
+    row = _row_of(named.get(spec.sources[0], next(iter(named.values()))), spec)
+    return Row(row.subject_id, row.session_id, paths={c: p.resolve() for c, p in named.items()})
+
+
+def _output(row: Row, spec: ModelSpec) -> Path:
+    """The BIDS derivative name; labels hold letters and digits alone."""
+    subject = re.sub(r"[^A-Za-z0-9]", "", row.subject_id.removeprefix("sub-"))
+    session = re.sub(r"[^A-Za-z0-9]", "", row.session_id.removeprefix("ses-"))
+    if not subject:
+        raise InputsError(f"subject {row.name}: no letter or digit in the name, so it can name no file; rename it")
+    name = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+    folder = Path(f"sub-{subject}", f"ses-{session}") if session else Path(f"sub-{subject}")
+    return folder / "anat" / f"{name}_desc-synth_{_BIDS_SUFFIX[spec.target]}.nii.gz"
+
+
+def _check_unique(subjects: Sequence[Subject]) -> None:
+    seen: dict[Path, Row] = {}
+    for subject in subjects:
+        if subject.output in seen:
+            first, second = seen[subject.output], subject.row
+            raise InputsError(
+                f"two inputs would be written to {subject.output}: {_sources(first)} and {_sources(second)}; "
+                "rename one, or give a manifest with distinct subject_id and session_id"
+            )
+        seen[subject.output] = subject.row
+
+
+def _sources(row: Row) -> str:
+    return ", ".join(str(path) for path in row.paths.values()) or row.name
