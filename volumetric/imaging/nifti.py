@@ -24,8 +24,14 @@ SUFFIXES = (".nii.gz", ".nii")
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 1
 _DAMAGE: tuple[type[Exception], ...] = (
-    OSError, EOFError, ValueError, zlib.error, igzip_lib.IsalError, HeaderDataError, ImageFileError
-)  # fmt: skip
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    igzip_lib.IsalError,  # type: ignore[assignment]  # its stub calls the class an instance
+    HeaderDataError,
+    ImageFileError,
+)
 _HEADER_BYTES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 
 

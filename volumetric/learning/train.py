@@ -91,7 +91,7 @@ def _optimise(
     fabric: Fabric, config: RunConfig, spec: ModelSpec, train_pairs: list[Pair], val_pairs: list[Pair], out: Path
 ) -> None:
     fabric.seed_everything(config.seed, verbose=False)
-    module = build_network(config.network, len(config.task.sources))
+    module = build_network(config.network, len(config.task.sources)).to(memory_format=torch.channels_last_3d)
     optimizer: Optimizer = AdamW(
         module.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=False
     )

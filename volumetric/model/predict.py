@@ -49,7 +49,7 @@ class Model:
         self.spec = spec
         self.sha256 = sha256
         self.device = pick_device(device)
-        self.network = network.to(self.device).eval()
+        self.network = network.to(self.device, memory_format=torch.channels_last_3d).eval()
 
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
