@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,8 @@ def read_image(path: Path) -> Image:
         ImageError: missing, damaged, not NIfTI, not 3D, a singular affine, or a voxel that is not finite.
     """
     nifti = _open(path)
-    array = np.asarray(nifti.dataobj, dtype=np.float32)
+    with _damage_named(path):
+        array = np.asarray(nifti.dataobj, dtype=np.float32)
     if array.size == 0:
         raise ImageError(f"{path}: the image has no voxels (shape {array.shape}); write it again")
     while array.ndim > 3 and array.shape[-1] == 1:
@@ -165,7 +168,7 @@ def _open(path: Path) -> nib.Nifti1Image:
         raise ImageError(f"{path}: there is no such file; check the path")
     if not path.name.endswith(SUFFIXES):
         raise ImageError(f"{path}: expected a file that ends in .nii or .nii.gz")
-    try:
+    with _damage_named(path):
         data = path.read_bytes()
         if data[:2] == _GZIP_MAGIC:
             data = igzip.decompress(data)
@@ -173,10 +176,17 @@ def _open(path: Path) -> nib.Nifti1Image:
         if kind is None:
             raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
         return kind.from_bytes(data)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
     except _DAMAGE as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{path}: the file is damaged ({error}); copy or convert it again") from error
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{path}: the file is damaged ({reason}); copy or convert it again") from error
 
 
 def _sizes(data: bytes) -> tuple[int, int]:

@@ -1,0 +1,76 @@
+import logging
+
+import pytest
+
+from volumetric.batch.subjects import exit_status, progress, run_subjects
+from volumetric.errors import InputError
+
+
+class Doubling:
+    """Doubles numbers; some of them cannot be read."""
+
+    def __init__(self, errors=None, done=()):
+        self.errors, self.done, self.calls = errors or {}, done, []
+
+    def name(self, item):
+        return f"n{item}"
+
+    def finished(self, item):
+        return {"doubled": "before"} if item in self.done else None
+
+    def read(self, item):
+        self.calls.append(("read", item))
+        if item in self.errors:
+            raise self.errors[item]
+        return item
+
+    def compute(self, item, loaded):
+        return 2 * loaded
+
+    def write(self, item, result):
+        self.calls.append(("write", item))
+        return {"doubled": result}
+
+
+def test_each_subject_is_read_computed_and_written_in_order():
+    outcomes = run_subjects(Doubling(), [1, 2], title="t")
+    assert [(o.name, o.status, o.row["doubled"]) for o in outcomes] == [("n1", "ok", 2), ("n2", "ok", 4)]
+    assert exit_status(outcomes) == 0
+
+
+@pytest.mark.parametrize("error", [InputError("no such scan"), OSError("disk full"), MemoryError("too big")])
+def test_a_bad_subject_costs_itself_alone(error, caplog):
+    task = Doubling({2: error})
+    outcomes = run_subjects(task, [1, 2, 3], title="t")
+    assert [o.status for o in outcomes] == ["ok", "failed", "ok"]
+    assert outcomes[1].error == str(error)
+    assert ("write", 3) in task.calls
+    assert ("write", 2) not in task.calls
+    assert exit_status(outcomes) == 1
+    assert f"n2: {error}" in caplog.text
+
+
+def test_running_out_of_device_memory_costs_the_subject():
+    error = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+    assert run_subjects(Doubling({1: error}), [1], title="t")[0].status == "failed"
+
+
+def test_a_defect_is_not_hidden():
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run_subjects(Doubling({1: RuntimeError("shape mismatch")}), [1], title="t")
+
+
+def test_finished_subjects_are_skipped_unread():
+    task = Doubling(done=(1,))
+    outcomes = run_subjects(task, [1, 2], title="t")
+    assert [o.status for o in outcomes] == ["skipped", "ok"]
+    assert outcomes[0].row == {"doubled": "before"}
+    assert ("read", 1) not in task.calls
+
+
+def test_without_a_terminal_progress_is_a_line_every_tenth(caplog):
+    caplog.set_level(logging.INFO, "volumetric")
+    with progress("work", 50, "things", done=30) as advance:
+        for number in range(20):
+            advance(str(number))
+    assert [r.message.split(" of")[0] for r in caplog.records] == ["work: 35", "work: 40", "work: 45", "work: 50"]

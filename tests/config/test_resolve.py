@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+from volumetric.config.resolve import ConfigError, as_yaml, resolve
+from volumetric.config.run import RunConfig
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_resolve_and_state_purpose_command_and_time(path):
+    resolve(path)
+    head = path.read_text()
+    for word in ("# Purpose:", "# Command:", "# Expected", "time"):
+        assert word in head
+
+
+def test_what_resolves_resolves_again_to_itself(tmp_path):
+    config = resolve(REPOSITORY / "configs" / "t2w_to_t1w.yaml", ["optim.num_steps=7"])
+    (tmp_path / "again.yaml").write_text(as_yaml(config))
+    assert resolve(tmp_path / "again.yaml") == config
+    assert (config.task.sources, config.task.target, config.optim.num_steps) == (("t2w",), "t1w", 7)
+
+
+def test_extends_is_relative_to_the_file_and_merges_sections(tmp_path):
+    (tmp_path / "base.yaml").write_text("optim: {lr: 0.01, num_steps: 5}\nseed: 3\n")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\noptim: {num_steps: 9}\n")
+    config = resolve(tmp_path / "top.yaml")
+    assert (config.optim.lr, config.optim.num_steps, config.seed) == (0.01, 9, 3)
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number():
+    assert yaml.safe_load("3e-4") == "3e-4"
+    assert resolve(None, ["optim.lr=3e-4"]).optim.lr == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lrr=1", r"unknown key `optim\.lrr`; did you mean `optim\.lr`\?"),
+        ("netwrok.norm=none", "unknown key `netwrok`; did you mean `network`"),
+        ("optim.lr=fast", r"`optim\.lr` = 'fast'"),
+        ("optim.lr=-1", r"`optim\.lr` = -1: input should be greater than 0"),
+        ("optim.lr", "expected key=value"),
+        ("seed.value=1", r"`seed`"),
+        ("task.target=t1w", "must all differ"),
+        ("patch.size=[90,96,96]", r"multiples of 8.*such as \[88, 96, 96\]"),
+        ("patch.num_per_volume=3", "multiple of patch.num_per_volume 3"),
+        ("network.norm=layer", "'instance', 'batch', 'group' or 'none'"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_way_out(override, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- 1\n", "expected keys and values"), ("a: [", "not a YAML file"), ("extends: m.yaml\n", "circle")],
+)
+def test_files_that_are_no_configuration(tmp_path, text, message):
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        resolve(tmp_path / "m.yaml")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: there is no such"):
+        resolve(tmp_path / "none.yaml")
+
+
+def test_the_schema_describes_every_section():
+    schema = json.dumps(RunConfig.model_json_schema())
+    assert all(name in schema for name in ("patches in an optimiser step", "stem_stride", "clip_norm"))

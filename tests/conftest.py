@@ -1,0 +1,91 @@
+"""Scans small enough for seconds and awkward enough to find mistakes: unequal sides, oblique axes, other orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from volumetric.config.resolve import resolve
+from volumetric.imaging.nifti import Image, write_image
+from volumetric.manifest import Row, write_manifest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_SCANS = REPOSITORY.parent / "shared" / "data"
+TINY = REPOSITORY / "configs" / "tiny.yaml"
+
+# Columns: which way each voxel axis points in RAS. LAS, and an order in which every axis is another.
+ORIENTATIONS = {
+    "RAS": np.diag([1.0, 1, 1]),
+    "LAS": np.diag([-1.0, 1, 1]),
+    "PIR": np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]]),
+}
+
+
+def oblique_affine(orientation: str = "RAS", spacing=(4.0, 5.0, 4.5), degrees: float = 11.0) -> np.ndarray:
+    """An affine with unequal spacing, turned by `degrees` about a skew axis."""
+    turn = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([0.6, -0.3, 0.74])).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ ORIENTATIONS[orientation] * np.asarray(spacing)
+    affine[:3, 3] = [-31.5, 12.25, 7.75]
+    return affine
+
+
+def brain_pair(seed: int, shape=(31, 37, 29), affine: np.ndarray | None = None) -> tuple[Image, Image]:
+    """A brain-extracted T1w and T2w: two tissues and a rim of fluid in an ellipsoid, 0 outside, arbitrary scales."""
+    rng = np.random.default_rng(seed)
+    affine = oblique_affine() if affine is None else affine
+    centred = [np.linspace(-1.25, 1.25, n) for n in shape]
+    x, y, z = np.meshgrid(*centred, indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    folds = 0.12 * np.sin(7 * x + seed) * np.sin(6 * y) * np.cos(5 * z)
+    depth = radius + folds
+    t1w = np.select([depth < 0.55, depth < 0.85], [1.0, 0.7], 0.3) + 0.02 * rng.standard_normal(shape)
+    t2w = np.select([depth < 0.55, depth < 0.85], [0.6, 0.9], 2.0) + 0.02 * rng.standard_normal(shape)
+    inside = radius < 1
+    scales = rng.uniform(100, 900, 2)
+    return tuple(Image((v * s * inside).astype(np.float32), affine) for v, s in zip((t1w, t2w), scales, strict=True))
+
+
+def write_cohort(folder: Path, splits: list[str], **options) -> Path:
+    """A manifest of brain pairs, one for each split named."""
+    rows = []
+    for number, split in enumerate(splits):
+        paths = {c: folder / f"p{number}" / f"{c}.nii.gz" for c in ("t1w", "t2w")}
+        for path, image in zip(paths.values(), brain_pair(number, **options), strict=True):
+            write_image(path, image)
+        rows.append(Row(f"p{number}", split=split, paths=paths))
+    write_manifest(folder / "manifest.csv", rows)
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Path:
+    """Two people to train on, one to validate, two to test; tests must not change it."""
+    return write_cohort(tmp_path_factory.mktemp("cohort"), ["train", "train", "val", "test", "test"])
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """The shipped configuration for tests."""
+    return resolve(TINY)
+
+
+@pytest.fixture(scope="session")
+def run_folder(cohort, tiny_config, tmp_path_factory) -> Path:
+    """A run trained by that configuration; tests must not change it."""
+    from volumetric.learning.train import train
+
+    out = tmp_path_factory.mktemp("run")
+    train([cohort], tiny_config, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_scans() -> Path:
+    """The folder of real scans."""
+    if not REAL_SCANS.is_dir():
+        pytest.skip(f"the real scans are not in {REAL_SCANS.parent.name}/{REAL_SCANS.name}")
+    return REAL_SCANS

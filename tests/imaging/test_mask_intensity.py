@@ -1,0 +1,86 @@
+import builtins
+
+import numpy as np
+import pytest
+
+from tests.conftest import brain_pair, oblique_affine
+from volumetric.imaging.intensity import IntensityError, PooledIntensities, in_reference_units, reference_scale
+from volumetric.imaging.mask import MaskError, brain_mask
+from volumetric.imaging.nifti import Image
+
+
+def test_nonzero_keeps_the_largest_component_and_fills_holes():
+    t1w, _ = brain_pair(0)
+    array = t1w.array.copy()
+    inside = array != 0
+    array[15, 18, 14] = 0  # a hole in the middle
+    array[0, 0, 0] = 5  # a speck in a corner
+    mask, rule = brain_mask(Image(array, t1w.affine))
+    assert rule == "nonzero"
+    np.testing.assert_array_equal(mask, inside)
+
+
+def test_a_given_mask_wins_over_the_image():
+    t1w, _ = brain_pair(0)
+    given = np.zeros(t1w.array.shape, np.uint8)
+    given[10:20, 10:20, 10:20] = 2
+    mask, rule = brain_mask(t1w, Image(given, t1w.affine))
+    assert rule == "given"
+    np.testing.assert_array_equal(mask, given > 0)
+
+
+def test_a_mask_on_another_grid_or_empty_or_a_blank_scan_is_refused():
+    t1w, _ = brain_pair(0)
+    with pytest.raises(MaskError, match="another grid"):
+        brain_mask(t1w, Image(np.ones(t1w.array.shape, np.uint8), oblique_affine(degrees=12)))
+    with pytest.raises(MaskError, match="empty"):
+        brain_mask(t1w, Image(np.zeros(t1w.array.shape, np.uint8), t1w.affine))
+    with pytest.raises(MaskError, match=r"scan\.nii: every voxel is zero"):
+        brain_mask(t1w.with_array(np.zeros((4, 4, 4))), name="scan.nii")
+
+
+def test_a_head_with_its_skull_names_the_install_command_when_deepbet_is_absent(monkeypatch):
+    real_import = builtins.__import__
+
+    def without_deepbet(name, *args, **kwargs):
+        if name.startswith("deepbet"):
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_deepbet)
+    head = np.random.default_rng(0).uniform(1, 2, (8, 9, 10))
+    with pytest.raises(MaskError, match=r"volumetric\[prepare\]"):
+        brain_mask(Image(head, np.eye(4)))
+
+
+def test_reference_scale_is_the_median_in_the_mask_alone():
+    array = np.array([[[1.0, 4.0, 10.0, 999.0]]])
+    mask = np.array([[[True, True, True, False]]])
+    assert reference_scale(array, mask) == 4.0
+    np.testing.assert_allclose(in_reference_units(array, mask, 4.0), [[[0.25, 1.0, 2.5, 0.0]]])
+    with pytest.raises(IntensityError, match=r"a\.nii: the median"):
+        reference_scale(-array, mask, name="a.nii")
+
+
+def test_pooled_intensities_agree_with_numpy_in_any_order():
+    rng = np.random.default_rng(2)
+    people = [rng.gamma(9, 0.12, n).astype(np.float32) for n in (5000, 300, 20_000)]
+    forth, back = PooledIntensities(), PooledIntensities()
+    for values in people:
+        forth.add(values)
+    for values in reversed(people):
+        back.add(values)
+    everyone = np.concatenate(people).astype(np.float64)
+    assert forth.mean == pytest.approx(everyone.mean(), rel=1e-9)
+    assert forth.sd == pytest.approx(everyone.std(), rel=1e-6)
+    levels = np.array([0.01, 0.5, 0.995])
+    np.testing.assert_allclose(forth.quantile(levels), np.quantile(everyone, levels), atol=2e-3)
+    assert forth.data_range() == back.data_range() == pytest.approx(np.quantile(everyone, 0.995), abs=2e-3)
+
+
+def test_values_outside_the_histogram_are_counted_in_its_outer_bins():
+    pooled = PooledIntensities()
+    pooled.add(np.array([-1.0, 50.0]))
+    assert pooled.counts.sum() == 2
+    assert pooled.quantile(0.25) == pytest.approx(0, abs=1e-4)
+    assert pooled.quantile(1.0) == pytest.approx(20, abs=1e-4)
