@@ -64,6 +64,12 @@ def test_with_spacing_of_its_own_is_the_same_grid():
     assert same_space(with_spacing(space, (1.1, 0.9, 2.0)), space, tolerance_mm=1e-9)
 
 
+def test_with_spacing_counts_no_voxel_for_the_rounding_of_a_float32_header():
+    affine = oblique_affine(spacing=(4.0, 5.0, 4.5)).astype(np.float32).astype(float)
+    affine[:3, 0] *= 1 + 1e-7
+    assert with_spacing(Space((31, 37, 29), affine), (4.0, 4.0, 4.0)).shape == (31, 47, 33)
+
+
 def test_same_space_measures_at_the_corners_in_millimetres():
     affine = oblique_affine(spacing=(1.0, 1.0, 1.0))
     turned = affine.copy()

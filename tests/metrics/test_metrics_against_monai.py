@@ -1,13 +1,19 @@
 """PSNR and SSIM against MONAI; the one metric test that pays for importing it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
-from conftest import Case
 from monai.metrics.regression import MAEMetric, PSNRMetric, RMSEMetric, SSIMMetric, compute_ssim_and_cs
 
 from volumetric.metrics.error import mae, psnr_db, rmse
 from volumetric.metrics.ssim import WINDOW_RADIUS_VOX, ssim, ssim_map
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import Case
 
 INTERIOR = (slice(WINDOW_RADIUS_VOX, -WINDOW_RADIUS_VOX),) * 3
 

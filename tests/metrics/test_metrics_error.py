@@ -1,10 +1,12 @@
 """Voxelwise errors against hand-computed numbers and scikit-image."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import Case
 from skimage.metrics import mean_squared_error, normalized_root_mse, peak_signal_noise_ratio
 
 from volumetric.metrics.error import (
@@ -19,6 +21,9 @@ from volumetric.metrics.error import (
     rmse,
 )
 from volumetric.metrics.pair import select
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import Case
 
 # Errors 1, 0, -2, 4 on a truth that sums to 10.
 TRUTH = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 2, 2)

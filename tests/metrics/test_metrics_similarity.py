@@ -1,14 +1,19 @@
 """Pearson's correlation against hand-computed numbers and SciPy."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import Case
 from scipy import stats
 from skimage.measure import pearson_corr_coeff
 
 from volumetric.metrics.similarity import pearson
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import Case
 
 
 def test_by_hand() -> None:

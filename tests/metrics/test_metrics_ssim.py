@@ -1,16 +1,20 @@
 """SSIM against scikit-image, SciPy's Gaussian filter, and closed forms."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from conftest import Case
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from volumetric.metrics.ssim import gaussian_matrix, ssim, ssim_map
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import Case
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -60,8 +64,8 @@ def test_map_is_scikit_images_map(case: Case) -> None:
     np.testing.assert_allclose(values.numpy(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(40, 13, 11), (11, 50, 101), (16, 48, 49), (33, 97, 12)])
-def test_seams_between_slabs_and_blocks_do_not_show(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("shape", [(32, 13, 11), (33, 11, 12), (38, 20, 11), (71, 11, 17)])
+def test_seams_between_slabs_do_not_show(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(7)
     truth = rng.random(shape, dtype=np.float32)
     prediction = truth + 0.2 * rng.random(shape, dtype=np.float32)

@@ -1,12 +1,14 @@
 """The table of metrics and scoring by region."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from conftest import Case
 
 from volumetric.metrics import table
 from volumetric.metrics.error import (
@@ -23,6 +25,9 @@ from volumetric.metrics.pair import MetricError, select
 from volumetric.metrics.similarity import pearson
 from volumetric.metrics.ssim import ssim
 from volumetric.metrics.table import METRICS, score
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import Case
 
 COLUMNS = [
     "psnr_db",

@@ -98,7 +98,8 @@ def with_spacing(space: Space, target_mm: tuple[float, float, float]) -> Space:
         new |----0----|----1----|----2----|       3 x 2 mm, centred on the same point
     """
     old_mm, new_mm = space.spacing_mm, np.asarray(target_mm, dtype=np.float64)
-    shape = np.ceil(np.round(np.array(space.shape) * old_mm / new_mm, 6)).astype(int)
+    # A header's float32 leaves 4 mm as 4.0000002: a thousandth of a voxel is no voxel more.
+    shape = np.ceil(np.array(space.shape) * old_mm / new_mm - 1e-3).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = space.affine[:3, :3] / old_mm * new_mm
     centre = space.affine[:3, :3] @ ((np.array(space.shape) - 1) / 2) + space.affine[:3, 3]

@@ -104,7 +104,7 @@ def read_pairs(
                 pairs.append(_read_pair(row, config, statistics))
             except InputError as error:
                 text = str(error)
-                problems.append(text if row.subject_id in text else f"subject {row.name}: {text}")
+                problems.append(text if text.startswith("subject ") else f"subject {row.name}: {text}")
             advance(row.name)
     if problems:
         raise ManifestError("training needs every pair to be usable; mend or leave out:\n  " + "\n  ".join(problems))

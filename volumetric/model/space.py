@@ -17,6 +17,7 @@ from volumetric.imaging.nifti import Image
 from volumetric.imaging.resample import resample
 
 Spacing = tuple[float, float, float]
+_SAME_MM = 1e-3  # grids nearer than this need no interpolation; float32 headers are off by a tenth of it
 
 
 class PairError(InputError):
@@ -68,7 +69,7 @@ class ModelView:
         whole = np.zeros(self.whole.shape, np.float32)
         whole[self.box] = volume
         upright = self.flips.apply_to_space(self.scan)
-        if not same_space(self.whole, upright, tolerance_mm=1e-6):
+        if not same_space(self.whole, upright, tolerance_mm=_SAME_MM):
             whole = resample(self._spread(whole), self.whole, upright, "cubic")
         return np.ascontiguousarray(self.flips.invert(whole) * self.scan_mask)
 
@@ -126,6 +127,6 @@ def check_one_grid(images: Mapping[str, Image], *, name: str) -> None:
 def _to_whole(array: NDArray[Any], scan: Space, flips: Flips, whole: Space) -> NDArray[np.float32]:
     upright = flips.apply_to_space(scan)
     flipped = np.ascontiguousarray(flips.apply(array), np.float32)
-    if same_space(upright, whole, tolerance_mm=1e-6):
+    if same_space(upright, whole, tolerance_mm=_SAME_MM):
         return flipped
     return resample(flipped, upright, whole, "linear")

@@ -106,8 +106,7 @@ def importance_map(size: Sequence[int]) -> Tensor:
     for side in size:
         offset = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
         axes.append(torch.exp(-0.5 * (offset / (_SIGMA * side)) ** 2))
-    weights = torch.einsum("i,j,k->ijk", *axes).float()
-    return (weights / weights.max()).clamp_min(_FLOOR)
+    return torch.einsum("i,j,k->ijk", *axes).float().clamp_min(_FLOOR)
 
 
 def _starts(length: int, side: int, overlap: float) -> list[int]:

@@ -1,0 +1,92 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine
+from volumetric.imaging.geometry import flips_to_ras, same_space
+from volumetric.imaging.mask import brain_mask
+from volumetric.imaging.nifti import Image
+from volumetric.model.space import PairError, check_one_grid, view_in_model_space
+
+
+def view_of(image, spacing_mm=None):
+    return view_in_model_space(image.space, brain_mask(image).array, spacing_mm)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_there_and_back_at_the_scans_own_spacing_is_exact_to_the_bit(orientation):
+    t1w, t2w = brain_pair(0, affine=oblique_affine(orientation))
+    view = view_of(t1w)
+    units = view.bring(t2w)[0]
+    mask = t1w.array != 0
+    expected = np.where(mask, t2w.array / np.float32(np.median(t2w.array[mask])), 0)
+    np.testing.assert_array_equal(view.return_to_scan(units), expected)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_model_space_is_upright_and_cropped_to_the_brain(orientation):
+    t1w, _ = brain_pair(0, affine=oblique_affine(orientation))
+    view = view_of(t1w)
+    assert nib.aff2axcodes(view.grid.affine) == ("R", "A", "S")
+    assert view.grid.shape == view.mask.shape
+    for axis in range(3):
+        assert view.mask.take(0, axis).any()
+        assert view.mask.take(-1, axis).any()
+    # the voxel of model space that lies at some place in the world has the scan's value of that place
+    middle = np.array(view.mask.shape) // 2
+    world = view.grid.affine @ [*middle, 1]
+    i, j, k = np.rint(np.linalg.solve(t1w.affine, world)[:3]).astype(int)
+    expected = t1w.array[i, j, k] / np.median(t1w.array[t1w.array != 0])
+    assert view.bring(t1w)[0][tuple(middle)] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_same_head_stored_in_another_order_is_the_same_in_model_space(orientation):
+    t1w, t2w = brain_pair(0)  # in RAS order already
+    affine = oblique_affine(orientation)
+    flips = flips_to_ras(affine)
+    array = np.ascontiguousarray(flips.invert(t1w.array))
+    shape_space = Image(array, affine).space
+    moved = flips.apply_to_space(shape_space)
+    shifted = affine.copy()  # so that the upright grid is t1w's own
+    shifted[:3, :3] = (t1w.affine[:3, :3] @ np.linalg.inv(moved.affine[:3, :3])) @ affine[:3, :3]
+    offset = flips.apply_to_space(Image(array, shifted).space).affine[:3, 3]
+    shifted[:3, 3] += t1w.affine[:3, 3] - offset
+    other = Image(array, shifted)
+    for spacing in (None, (5.0, 4.0, 6.0)):
+        ours, theirs = view_of(t1w, spacing), view_of(other, spacing)
+        assert same_space(ours.grid, theirs.grid, tolerance_mm=1e-6)
+        np.testing.assert_allclose(ours.bring(t1w), theirs.bring(other), atol=1e-5)
+
+
+def test_resampled_there_and_back_a_smooth_volume_is_nearly_itself():
+    t1w, _ = brain_pair(0)
+    x, y, z = (np.linspace(0, 1, n) for n in t1w.array.shape)
+    smooth = 1 + 0.3 * np.sin(3 * x)[:, None, None] * np.cos(2 * y)[None, :, None] * (1 + z)[None, None, :]
+    mask = t1w.array != 0
+    image = t1w.with_array((smooth * mask * 700).astype(np.float32))
+    view = view_of(image, (3.0, 3.0, 3.0))
+    back = view.return_to_scan(view.bring(image)[0])
+    assert (back[~mask] == 0).all()
+    expected = smooth / np.median(smooth[mask])
+    error = np.abs(back - expected)[mask]
+    assert np.median(error) < 0.01
+    # at the rim the way there mixes in the background, the way back does not
+    assert np.quantile(error, 0.95) < 0.25
+
+
+def test_a_brain_that_vanishes_at_the_spacing_is_refused():
+    mask = np.zeros((9, 9, 9), bool)
+    mask[4, 4, 4] = True
+    space = Image(mask, np.diag([0.5, 0.5, 0.5, 1])).space
+    with pytest.raises(PairError, match="no voxel left"):
+        view_in_model_space(space, mask, (6.0, 6.0, 6.0))
+
+
+def test_pairs_on_different_grids_name_the_difference():
+    t1w, t2w = brain_pair(0)
+    check_one_grid({"t1w": t1w, "t2w": t2w}, name="p1")
+    with pytest.raises(PairError, match=r"subject p1: `t2w` has shape \(31, 37, 28\) and `t1w` \(31, 37, 29\)"):
+        check_one_grid({"t1w": t1w, "t2w": t2w.with_array(t2w.array[..., 1:])}, name="p1")
+    with pytest.raises(PairError, match="another affine"):
+        check_one_grid({"t1w": t1w, "t2w": Image(t2w.array, oblique_affine(degrees=12))}, name="p1")

@@ -1,0 +1,5 @@
+"""`python -m volumetric`."""
+
+from volumetric.cli import main
+
+main()
