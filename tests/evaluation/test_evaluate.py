@@ -1,0 +1,176 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_cohort
+from volumetric.evaluation.evaluate import EvaluationError, evaluate
+from volumetric.evaluation.pairing import PairingError, check_scale
+from volumetric.imaging.intensity import reference_scale
+from volumetric.imaging.nifti import Image, read_image, write_image
+from volumetric.manifest import read_manifest
+from volumetric.metrics.error import mae, psnr_db
+from volumetric.synthesis.infer import infer
+
+
+@pytest.fixture(scope="module")
+def predictions(run_folder, cohort, tmp_path_factory):
+    out = tmp_path_factory.mktemp("predictions")
+    infer([cohort], model=run_folder, out=out, split="test")
+    return out
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def brain_rows(rows, method="model"):
+    return [r for r in rows if r["method"] == method and r["region"] == "brain"]
+
+
+def test_each_subject_method_and_region_has_a_row_with_known_numbers(predictions, cohort, run_folder, tmp_path):
+    evaluation = evaluate(predictions, [cohort], tmp_path)
+    rows = table(tmp_path / "per_subject.csv")
+    methods = ["model", "constant", "identity", "histogram_match", "inverted_histogram_match", "cubic"]
+    assert [(r["subject_id"], r["method"], r["region"]) for r in rows] == [
+        (s, m, region) for s in ("p3", "p4") for m in methods for region in ("brain", "whole")
+    ]
+    assert {r["status"] for r in rows} == {"ok"}
+    row = read_manifest(cohort).rows[3]
+    t1w, t2w = read_image(row.path("t1w")).array, read_image(row.path("t2w")).array
+    mask = t1w != 0
+    truth = np.where(mask, t2w / np.median(t2w[mask]), 0)
+    prediction = read_image(next((predictions / "sub-p3").rglob("*.nii.gz"))).array / 1000
+    data_range = float(rows[0]["data_range"])
+    assert f"data_range: {data_range:g}" in (run_folder / "model" / "model.yaml").read_text()
+    assert float(rows[0]["psnr_db"]) == pytest.approx(
+        psnr_db(truth, prediction, mask=mask, data_range=data_range), rel=1e-6
+    )
+    assert int(rows[0]["num_voxels"]) == mask.sum()
+    assert float(rows[1]["mae"]) == pytest.approx(mae(truth, prediction), rel=1e-6)
+    assert rows[1]["truth_outside_mask"] == "zeroed"
+    identity = next(r for r in brain_rows(rows, "identity"))
+    source = t1w / np.median(t1w[mask])
+    assert float(identity["rmae"]) == pytest.approx(np.abs(source - truth)[mask].sum() / truth[mask].sum(), rel=1e-5)
+    for r in rows:
+        from_mse = 20 * np.log10(data_range) - 20 * np.log10(float(r["rmse"]))
+        assert float(r["psnr_db"]) == pytest.approx(from_mse, abs=1e-5)
+    assert len(evaluation.outcomes) == 2
+
+
+def test_the_summary_is_that_of_the_rows(predictions, cohort, tmp_path):
+    evaluate(predictions, [cohort], tmp_path)
+    values = [float(r["ssim"]) for r in brain_rows(table(tmp_path / "per_subject.csv"))]
+    summary = {(r["method"], r["region"], r["metric"]): r for r in table(tmp_path / "summary.csv")}
+    row = summary["model", "brain", "ssim"]
+    assert (int(row["n"]), int(row["num_missing"])) == (2, 0)
+    assert float(row["mean"]) == pytest.approx(np.mean(values))
+    assert float(row["sd"]) == pytest.approx(np.std(values, ddof=1))
+    assert min(values) <= float(row["ci95_low"]) <= float(row["mean"]) <= float(row["ci95_high"]) <= max(values)
+    assert "20 log10(R)" in json.loads((tmp_path / "evaluation.json").read_text())["metrics"]["psnr_db"]["formula"]
+
+
+def test_predictions_in_any_scale_score_alike_with_the_scale_named(predictions, cohort, tmp_path):
+    """Another tool's plain folder: no table, no sidecars, its own names and units."""
+    foreign = tmp_path / "foreign"
+    for subject in ("p3", "p4"):
+        image = read_image(next((predictions / f"sub-{subject}").rglob("*.nii.gz")))
+        write_image(foreign / f"{subject}.nii.gz", image.with_array(image.array * 0.25))
+    ours = brain_rows(evaluate(predictions, [cohort], tmp_path / "a").rows)
+    by_factor = brain_rows(evaluate(foreign, [cohort], tmp_path / "b", prediction_scale="250").rows)
+    wrong = brain_rows(evaluate(foreign, [cohort], tmp_path / "c").rows)
+    by_median = brain_rows(evaluate(foreign, [cohort], tmp_path / "d", prediction_scale="own-median").rows)
+    for a, b, c, d in zip(ours, by_factor, wrong, by_median, strict=True):
+        assert b["psnr_db"] == pytest.approx(a["psnr_db"], abs=1e-4)
+        assert c["psnr_db"] < a["psnr_db"]
+        assert d["psnr_db"] != pytest.approx(a["psnr_db"], abs=1e-3)
+        assert b["prediction_divisor"] == 250
+        assert b["data_range"] == pytest.approx(a["data_range"])
+    image = read_image(foreign / "p3.nii.gz")
+    assert by_median[0]["prediction_divisor"] == pytest.approx(reference_scale(image.array, image.array != 0), rel=0.01)
+
+
+def test_without_training_rows_baselines_are_not_available(predictions, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", ["val", "val", "val", "test", "test"])
+    evaluate(predictions, [cohort], tmp_path / "out")
+    rows = table(tmp_path / "out" / "per_subject.csv")
+    assert {r["status"] for r in rows if r["method"] != "model"} == {"n/a"}
+    assert {r["status"] for r in rows if r["method"] == "model"} == {"ok"}
+    foreign = tmp_path / "foreign"
+    for subject in ("p3", "p4"):
+        foreign.mkdir(exist_ok=True)
+        shutil.copy(next((predictions / f"sub-{subject}").rglob("*.nii.gz")), foreign / f"{subject}.nii.gz")
+    with pytest.raises(EvaluationError, match="there is no data range"):
+        evaluate(foreign, [cohort], tmp_path / "out2")
+    assert not (tmp_path / "out2").exists()
+
+
+def test_every_kind_of_bad_subject_is_a_row_with_its_reason(run_folder, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", ["train"] + ["test"] * 6)
+    rows = read_manifest(cohort).rows
+    out = tmp_path / "predictions"
+    rows[1].paths["t1w"].rename(tmp_path / "away.nii.gz")  # p1: inference fails
+    infer([cohort], model=run_folder, out=out, split="test")
+    rows[1].paths["t1w"].symlink_to(tmp_path / "away.nii.gz")
+    rows[2].paths["t2w"].unlink()  # p2: no truth
+    files = {p.name.split("_")[0]: p for p in out.rglob("*.nii.gz")}
+    image = read_image(files["sub-p3"])
+    write_image(files["sub-p3"], Image(image.array[:-1], image.affine))  # p3: another grid
+    broken = image.array.copy()
+    broken[0, 0, 0] = np.nan
+    write_image(files["sub-p4"], image.with_array(broken))  # p4: NaN
+    write_image(files["sub-p5"], image.with_array(image.array * 0))  # p5: blank
+    evaluation = evaluate(out, [cohort], tmp_path / "metrics")
+    errors = {r["subject_id"]: r["error"] for r in table(tmp_path / "metrics" / "per_subject.csv") if r["error"]}
+    assert "inference failed" in errors["p1"]
+    assert "`t2w` file" in errors["p2"]
+    assert "different grids" in errors["p3"]
+    assert "NaN" in errors["p4"]
+    assert "0 everywhere" in errors["p5"]
+    assert errors.keys() == {"p1", "p2", "p3", "p4", "p5"}
+    summary = {(r["method"], r["region"], r["metric"]): r for r in evaluation.summary}
+    assert summary["model", "brain", "psnr_db"]["n"] == 1
+    assert summary["model", "brain", "psnr_db"]["num_missing"] == 5
+
+
+def test_a_subject_without_a_prediction_is_a_row(predictions, cohort, tmp_path):
+    evaluation = evaluate(predictions, [cohort], tmp_path, split="val")
+    assert evaluation.rows[0]["status"] == "failed"
+    assert "run infer" in evaluation.rows[0]["error"]
+
+
+def test_repeating_skips_what_is_scored_and_sees_what_changed(predictions, cohort, tmp_path):
+    evaluate(predictions, [cohort], tmp_path / "out")
+    first = (tmp_path / "out" / "per_subject.csv").read_bytes()
+    again = evaluate(predictions, [cohort], tmp_path / "out")
+    assert [o.status for o in again.outcomes] == ["skipped", "skipped"]
+    assert (tmp_path / "out" / "per_subject.csv").read_bytes() == first
+    copy = tmp_path / "copy"
+    shutil.copytree(predictions, copy)
+    path = next((copy / "sub-p4").rglob("*.nii.gz"))
+    image = read_image(path)
+    write_image(path, image.with_array(image.array * 1.1))
+    changed = evaluate(copy, [cohort], tmp_path / "out")
+    assert [o.status for o in changed.outcomes] == ["skipped", "ok"]
+
+
+def test_predictions_of_two_models_in_one_folder_are_refused(predictions, cohort, tmp_path):
+    shutil.copytree(predictions, tmp_path / "p")
+    sidecar = next((tmp_path / "p" / "sub-p4").rglob("*_T2w.json"))
+    sidecar.write_text(sidecar.read_text().replace('"data_range": ', '"data_range": 1'))
+    with pytest.raises(PairingError, match="different models"):
+        evaluate(tmp_path / "p", [cohort], tmp_path / "out")
+
+
+def test_wrong_calls_are_named(predictions, cohort, tmp_path):
+    with pytest.raises(PairingError, match="no such folder"):
+        evaluate(tmp_path / "none", [cohort], tmp_path / "out")
+    with pytest.raises(EvaluationError, match="no row has split `tests`"):
+        evaluate(predictions, [cohort], tmp_path / "out", split="tests")
+    for scale in ("none", "-1", "0", "inf", "nan"):
+        with pytest.raises(PairingError, match="--prediction-scale"):
+            check_scale(scale)
+    assert not (tmp_path / "out").exists()
