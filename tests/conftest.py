@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # also for commands that tests start: tiny volumes only lose by threads
 
 import numpy as np
 import pytest

@@ -12,7 +12,10 @@ def test_rows_paths_and_covariates_are_read(tmp_path):
     (tmp_path / "a").mkdir()
     absolute = tmp_path / "elsewhere" / "t2.nii.gz"
     manifest = read_manifest(
-        write(tmp_path / "a" / "m.csv", f"subject_id,session_id,split,t1w,t2w,site\np1,s1,train,x/t1.nii.gz,{absolute},north\n")
+        write(
+            tmp_path / "a" / "m.csv",
+            f"subject_id,session_id,split,t1w,t2w,site\np1,s1,train,x/t1.nii.gz,{absolute},north\n",
+        )
     )
     (row,) = manifest.rows
     assert (row.subject_id, row.session_id, row.split, row.name) == ("p1", "s1", "train", "p1/s1")

@@ -6,7 +6,8 @@ import pytest
 from tests.conftest import brain_pair, oblique_affine
 from volumetric.imaging.intensity import IntensityError, PooledIntensities, in_reference_units, reference_scale
 from volumetric.imaging.mask import MaskError, brain_mask
-from volumetric.imaging.nifti import Image
+from volumetric.imaging.geometry import spacing_mm
+from volumetric.imaging.nifti import Image, read_image
 
 
 def test_nonzero_keeps_the_largest_component_and_fills_holes():
@@ -51,6 +52,28 @@ def test_a_head_with_its_skull_names_the_install_command_when_deepbet_is_absent(
     head = np.random.default_rng(0).uniform(1, 2, (8, 9, 10))
     with pytest.raises(MaskError, match=r"volumetric\[prepare\]"):
         brain_mask(Image(head, np.eye(4)))
+
+
+@pytest.mark.real
+def test_deepbet_finds_the_brain_of_a_raw_scan_in_its_own_orientation(real_scans):
+    pytest.importorskip("deepbet")
+    scan = read_image(real_scans / "ljubljana_ms/raw/patient04_study1/t1w.nii.gz")
+    mask, rule = brain_mask(scan)
+    assert rule == "deepbet"
+    assert mask.shape == scan.array.shape
+    assert 1000 < mask.sum() * np.prod(spacing_mm(scan.affine)) / 1000 < 2000  # ml
+    assert np.median(scan.array[mask]) > 2 * np.median(scan.array[~mask])
+    flipped = Image(scan.array[::-1], scan.affine @ [[-1, 0, 0, scan.array.shape[0] - 1], *np.eye(4)[1:]])
+    again, _ = brain_mask(flipped)
+    overlap = (again[::-1] & mask).sum() / (again[::-1] | mask).sum()
+    assert overlap > 0.99
+
+
+def test_deepbet_without_a_brain_is_an_error_that_says_so():
+    pytest.importorskip("deepbet")
+    noise = np.random.default_rng(0).uniform(1, 2, (40, 42, 44)).astype(np.float32)
+    with pytest.raises(MaskError, match=r"noise\.nii: deepbet finds no brain"):
+        brain_mask(Image(noise, np.eye(4)), name="noise.nii")
 
 
 def test_reference_scale_is_the_median_in_the_mask_alone():

@@ -64,7 +64,7 @@ def test_patches_are_crops_of_the_pair_and_share_each_flip(pairs, tiny_config):
         for patch in draws[number]:
             assert patch["source"].shape == patch["target"].shape == (1, *tiny_config.patch.size)
             torch.testing.assert_close(patch["target"], patch["source"] * 2)
-            i, j, k = pair.mask.shape[1:]
+            _, j, k = pair.mask.shape[1:]
             steps.add(int(patch["source"][0, 1, 0, 0] - patch["source"][0, 0, 0, 0]) // (j * k))
             assert patch["source"][0, 0, 1, 0] - patch["source"][0, 0, 0, 0] == k
     assert steps == {1, -1}  # left-right is mirrored in some and in no other axis

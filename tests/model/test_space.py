@@ -42,7 +42,7 @@ def test_model_space_is_upright_and_cropped_to_the_brain(orientation):
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_the_same_head_stored_in_another_order_is_the_same_in_model_space(orientation):
-    t1w, t2w = brain_pair(0)  # in RAS order already
+    t1w, _ = brain_pair(0)  # in RAS order already
     affine = oblique_affine(orientation)
     flips = flips_to_ras(affine)
     array = np.ascontiguousarray(flips.invert(t1w.array))

@@ -28,7 +28,7 @@ def files(tmp_path):
         ("sub-07_ses-2_T1w.nii.gz", "07/2", "sub-07/ses-2/anat/sub-07_ses-2_desc-synth_T2w.nii.gz"),
         ("sub-07_run-1_T1w.nii", "07", "sub-07/anat/sub-07_desc-synth_T2w.nii.gz"),
         ("ms19/t1w.nii.gz", "ms19", "sub-ms19/anat/sub-ms19_desc-synth_T2w.nii.gz"),
-        ("IXI002-Guys-0828-T1.nii.gz", "IXI002-Guys-0828", "sub-IXI002Guys0828/anat/sub-IXI002Guys0828_desc-synth_T2w.nii.gz"),
+        ("IXI2-Guys-T1.nii.gz", "IXI2-Guys", "sub-IXI2Guys/anat/sub-IXI2Guys_desc-synth_T2w.nii.gz"),
         ("head.nii.gz", "head", "sub-head/anat/sub-head_desc-synth_T2w.nii.gz"),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
@@ -79,8 +80,11 @@ def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
             "is given; add a `mask` column to the manifest, or install the brain extraction: "
             "pip install 'volumetric[prepare]'"
         ) from error
-    import nibabel as nib
-
-    extraction = BrainExtraction(no_gpu=True)
-    found = extraction.run(nib.Nifti1Image(source.array, source.affine))
-    return _largest_component(np.asarray(found) > 0.5)
+    try:
+        _, found, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
+        brain = np.asarray(found.dataobj) > 0.5
+    except AssertionError:  # deepbet's way to say that it sees no brain
+        brain = np.zeros(source.array.shape, bool)
+    if not brain.any():
+        raise MaskError(f"{name}: deepbet finds no brain; give a `mask`, or check that this is a T1w scan of a head")
+    return _largest_component(brain)

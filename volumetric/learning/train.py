@@ -29,7 +29,7 @@ from volumetric.manifest import Manifest, read_manifest
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
 from volumetric.model.folder import SPEC, save_model
-from volumetric.model.networks import build_network
+from volumetric.model.networks import build_network, channels_last
 from volumetric.model.networks.unet import num_parameters
 from volumetric.model.predict import pick_device, synthesise
 from volumetric.model.spec import ModelSpec
@@ -91,7 +91,7 @@ def _optimise(
     fabric: Fabric, config: RunConfig, spec: ModelSpec, train_pairs: list[Pair], val_pairs: list[Pair], out: Path
 ) -> None:
     fabric.seed_everything(config.seed, verbose=False)
-    module = build_network(config.network, len(config.task.sources)).to(memory_format=torch.channels_last_3d)
+    module = channels_last(build_network(config.network, len(config.task.sources)))
     optimizer: Optimizer = AdamW(
         module.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=False
     )

@@ -25,8 +25,8 @@ K1 = 0.01
 K2 = 0.03
 
 # Few large steps and not many small ones: next to another busy program every threaded step waits for its share of
-# the cores. Slabs of 16 voxels with products of blocks on the band alone took 0.3 s instead of 0.5 s for
-# 192x224x192 voxels on two free cores, but 11 s instead of 2 s on two busy ones.
+# the cores. For 192x224x192 voxels, slabs of 16 with products of blocks on the band alone took 0.3 s on two free
+# cores, but 11 s on two busy ones, where these take 2 s.
 _SLAB_VOX = 32
 
 

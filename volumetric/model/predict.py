@@ -15,6 +15,7 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import spacing_mm
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
+from volumetric.model.networks import channels_last
 from volumetric.model.space import check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
 from volumetric.model.windows import WindowPlan, plan_windows, stitch
@@ -49,7 +50,7 @@ class Model:
         self.spec = spec
         self.sha256 = sha256
         self.device = pick_device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last_3d).eval()
+        self.network = channels_last(network).to(self.device).eval()
 
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
 from volumetric.config.network import NetworkConfig
@@ -28,3 +29,9 @@ NETWORKS: Mapping[str, Callable[[NetworkConfig, int], nn.Module]] = {"unet": _un
 def build_network(config: NetworkConfig, in_channels: int) -> nn.Module:
     """The network that a configuration names, with fresh random weights."""
     return NETWORKS[config.name](config, in_channels)
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with its weights laid out channels last, which its convolutions are faster with; same numbers."""
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    return network

@@ -85,16 +85,17 @@ class UNet(nn.Module):
 class _ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
+        last = nn.Conv3d(channels, channels, 3, padding=1)
+        nn.init.zeros_(last.weight)  # each block starts as the identity
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.body = nn.Sequential(
             _NORMS[norm](channels),
             nn.LeakyReLU(0.01),
             nn.Conv3d(channels, channels, 3, padding=1, bias=norm == "none"),
             _NORMS[norm](channels),
             nn.LeakyReLU(0.01),
-            nn.Conv3d(channels, channels, 3, padding=1),
+            last,
         )
-        nn.init.zeros_(self.body[-1].weight)  # each block starts as the identity, so no norm is needed to begin
-        nn.init.zeros_(self.body[-1].bias)
 
     def forward(self, features: Tensor) -> Tensor:
         out: Tensor = features + self.body(features)

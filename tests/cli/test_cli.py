@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import TINY, write_cohort
+
+
+def volumetric(*arguments, **options):
+    command = [sys.executable, "-m", "volumetric", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize("verb", ["phantom", "train", "infer", "evaluate", "config"])
+def test_help_has_an_example(verb):
+    result = volumetric(verb, "--help")
+    assert result.returncode == 0
+    assert f"volumetric {verb}" in result.stdout
+    assert "Example" in result.stdout
+
+
+def test_version():
+    from importlib.metadata import version
+
+    assert volumetric("--version").stdout == f"volumetric {version('volumetric')}\n"
+
+
+def test_config_prints_what_resolves(tmp_path):
+    result = volumetric("config", TINY, "--set", "optim.lr=3e-4")
+    assert result.returncode == 0
+    assert "lr: 0.0003" in result.stdout
+    assert '"stem_stride"' in volumetric("config", "--schema").stdout
+
+
+def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder):
+    good = write_cohort(tmp_path / "cohort", ["train", "test"])
+    no_column = tmp_path / "no_column.csv"
+    no_column.write_text("subject,t1w,t2w\np0,a.nii.gz,b.nii.gz\n")
+    two_splits = tmp_path / "two_splits.csv"
+    two_splits.write_text("subject_id,session_id,split\np0,1,train\np0,2,test\n")
+    no_target = tmp_path / "no_target.csv"
+    no_target.write_text("subject_id,split,t1w,t2w\np0,train,cohort/p0/t1w.nii.gz,\n")
+    out = tmp_path / "out"
+    train, infer = ("train", "--config", TINY, "--out", out), ("infer", "--model", run_folder, "--out", out)
+    cases = {
+        (*train, tmp_path / "none.csv"): "there is no such manifest",
+        (*train, no_column): "the column `subject_id` is missing",
+        (*train, two_splits): "subject p0 is in more than one split (test and train)",
+        (*train, no_target): "subject p0: no `t2w` is given",
+        (*train, good, "--set", "optim.lrr=1"): "did you mean `optim.lr`?",
+        (*infer, tmp_path / "none.nii.gz"): "there is no such file or folder",
+        (*infer, tmp_path / "cohort" / "p0" / "t1w.nii.gz", tmp_path / "cohort" / "p0" / "t1w.nii.gz"): "two inputs",
+        (*infer, good, "--device", "tpu"): "expected auto, cpu or cuda",
+        (*infer, "--input", "t1w"): "expected contrast=file",
+        ("evaluate", tmp_path / "none", good, "--out", out): "there is no such folder",
+        ("evaluate", tmp_path, good, "--out", out, "--split", "tests"): "no row has split `tests`",
+    }
+    for arguments, sentence in cases.items():
+        result = volumetric(*arguments)
+        assert result.returncode == 2, (arguments, result.stderr)
+        assert sentence in result.stderr
+        assert result.stderr.startswith("error: ")
+        assert "Traceback" not in result.stderr
+        assert not out.exists(), arguments
+
+
+def test_a_failed_subject_is_exit_code_1(tmp_path, run_folder):
+    cohort = write_cohort(tmp_path / "cohort", ["test", "test"])
+    (tmp_path / "cohort" / "p1" / "t1w.nii.gz").write_bytes(b"no image")
+    result = volumetric("infer", cohort, "--model", run_folder, "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert "p1" in result.stderr
+    assert "not a NIfTI file" in result.stderr
+    assert len(list((tmp_path / "out").rglob("*_T2w.nii.gz"))) == 1

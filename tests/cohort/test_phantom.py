@@ -1,0 +1,120 @@
+import json
+
+import numpy as np
+import pytest
+
+from volumetric.cohort import phantom as module
+from volumetric.cohort.phantom import PhantomError, phantom, split_of
+from volumetric.errors import InputError
+from volumetric.imaging.nifti import read_image
+from volumetric.manifest import read_manifest
+
+FILES = [f"{image}.nii.gz" for image in ("lesions", "mask", "t1w", "t2w", "tissues")]
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    out = tmp_path_factory.mktemp("five")
+    phantom(out, subjects=5, seed=3, spacing_mm=4.0)
+    return out
+
+
+def content(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_cohort_has_all_files_and_a_manifest(five):
+    manifest = read_manifest(five / "manifest.csv")
+    assert [row.subject_id for row in manifest.rows] == [f"sim00{k}" for k in range(5)]
+    assert [row.split for row in manifest.rows] == ["train", "test", "train", "val", "train"]
+    assert {row.covariates["field_strength"] for row in manifest.rows} <= {"1.5", "3.0"}
+    for row in manifest.rows:
+        assert sorted(path.name for path in row.paths.values()) == FILES
+        images = {column: read_image(row.path(column)) for column in row.paths}
+        for image in images.values():
+            np.testing.assert_array_equal(image.affine, images["t1w"].affine)
+            assert image.array.shape == images["t1w"].array.shape
+        np.testing.assert_array_equal(images["t1w"].affine[:3, :3], 4 * np.eye(3))
+        inside = images["mask"].array > 0
+        assert set(np.unique(images["tissues"].array)) == {0, 1, 2, 3}
+        np.testing.assert_array_equal(images["tissues"].array > 0, inside)
+        assert (images["t2w"].array[~inside] == 0).all()
+
+
+def test_manifest_paths_are_relative(five):
+    assert "sim000/t1w.nii.gz" in (five / "manifest.csv").read_text()
+    assert str(five) not in (five / "manifest.csv").read_text()
+
+
+def test_numbers_that_were_drawn_are_kept(five):
+    drawn = json.loads((five / "phantom.json").read_text())
+    assert drawn["settings"] == {"seed": 3, "spacing_mm": 4.0, "recipe": module.RECIPE}
+    one = drawn["subjects"]["sim001"]
+    assert one["field_strength"] in (1.5, 3.0)
+    assert one["t2w"]["protocol"]["sequence"] == "spin_echo"
+    assert one["num_lesions"] == len(one["lesions"]["centres_mm"])
+    assert one["tissues"]["wm"].keys() == {"t1_ms", "t2_ms", "pd"}
+
+
+def test_subject_is_the_same_in_a_smaller_cohort(five, tmp_path):
+    phantom(tmp_path, subjects=2, seed=3, spacing_mm=4.0)
+    assert content(tmp_path / "sim001") == content(five / "sim001")
+    assert read_manifest(tmp_path / "manifest.csv").rows[1].split == "test"
+
+
+def test_another_seed_gives_another_person(five, tmp_path):
+    phantom(tmp_path, subjects=1, seed=4, spacing_mm=4.0)
+    assert content(tmp_path / "sim000") != content(five / "sim000")
+
+
+def test_repeating_makes_only_what_is_missing(tmp_path):
+    phantom(tmp_path, subjects=2, seed=3, spacing_mm=4.0)
+    before = content(tmp_path)
+    kept = (tmp_path / "sim000" / "t1w.nii.gz").stat().st_mtime_ns
+    (tmp_path / "sim001" / "lesions.nii.gz").unlink()
+    phantom(tmp_path, subjects=2, seed=3, spacing_mm=4.0)
+    assert content(tmp_path) == before
+    assert (tmp_path / "sim000" / "t1w.nii.gz").stat().st_mtime_ns == kept
+
+
+def test_other_settings_are_refused_unless_fresh(tmp_path):
+    phantom(tmp_path, subjects=2, seed=3, spacing_mm=4.0)
+    with pytest.raises(InputError, match=r"seed was 3, is 4.*--fresh"):
+        phantom(tmp_path, subjects=1, seed=4, spacing_mm=4.0)
+    with pytest.raises(InputError, match=r"spacing_mm was 4\.0, is 3\.5"):
+        phantom(tmp_path, subjects=1, seed=3, spacing_mm=3.5)
+    phantom(tmp_path, subjects=1, seed=4, spacing_mm=4.0, fresh=True)
+    # nobody of the old seed is left to pass for finished later
+    assert sorted(p.parent.name for p in tmp_path.glob("sim*/*")) == ["sim000"] * 5
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 4
+
+
+def test_splits_repeat_after_eight_and_serve_small_cohorts():
+    assert {split_of(k) for k in range(4)} == {"train", "val", "test"}
+    counts = [[split_of(k) for k in range(16)].count(split) for split in ("train", "val", "test")]
+    assert counts == [8, 2, 6]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subjects": 0}, "expected at least 1"),
+        ({"seed": -1}, "from 0 on"),
+        ({"spacing_mm": 0.2}, "expected 0.5 to 4"),
+        ({"spacing_mm": 9.0}, "expected 0.5 to 4"),
+        ({"spacing_mm": float("nan")}, "expected 0.5 to 4"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(PhantomError, match=message):
+        phantom(tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_subject_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(path, image):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(module, "write_image", full)
+    with pytest.raises(PhantomError, match=r"1 of 1 subjects failed: sim000 \(no space left\)"):
+        phantom(tmp_path, subjects=1, spacing_mm=4.0)

@@ -1,0 +1,1 @@
+"""Who there is; `phantom` makes people where there are none."""

@@ -1,0 +1,153 @@
+"""Owns the simulated cohort on disk: its subjects, their files, the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from volumetric.batch.subjects import Outcome, run_subjects
+from volumetric.errors import InputError
+from volumetric.imaging.nifti import Image, write_image
+from volumetric.manifest import Row, write_manifest
+from volumetric.outputs import check_same_settings, locked, versions, write_json
+from volumetric.simulation.scan import Person, Scan, draw_person, simulate
+from volumetric.simulation.template import load_template
+
+RECIPE = 1
+"""Raised whenever the same seed begins to give other images, so that two recipes never mix in one folder."""
+
+SPLIT_OF = ("train", "test", "train", "val", "train", "test", "train", "test")
+"""Split of subject k, by k modulo 8: any four have all three, and sixteen have 8, 2 and 6."""
+
+IMAGES = ("t1w", "t2w", "mask", "tissues", "lesions")
+SPACING_LIMITS_MM = (0.5, 4.0)
+
+
+class PhantomError(InputError):
+    """A simulated cohort that cannot be made as asked."""
+
+
+def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float = 2.0, fresh: bool = False) -> Path:
+    """Make a simulated cohort: paired T1w and T2w with mask, tissues, lesions and a manifest.
+
+    Repeating the call continues; a larger number adds subjects and leaves the others as they are.
+
+    Args:
+        out: folder to write: `simNNN/{t1w,t2w,mask,tissues,lesions}.nii.gz`, `manifest.csv`, `settings.json`, and
+            `phantom.json` with every number that was drawn.
+        subjects: how many people.
+        seed: subject k of a seed is the same, its split included, in a cohort of any size.
+        spacing_mm: of the isotropic grids, 0.5 to 4.
+        fresh: delete what an earlier call wrote there, and start over.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        PhantomError: an argument that makes no sense, or a subject that could not be written.
+        OutputError: `out` holds a cohort of another seed or spacing and `fresh` is not set.
+    """
+    _check(subjects, seed, spacing_mm)
+    settings = {"seed": seed, "spacing_mm": float(spacing_mm), "recipe": RECIPE}
+    with locked(out):
+        if fresh:
+            _delete(out)
+        if not check_same_settings(out / "settings.json", settings, what="a simulated cohort"):
+            write_json(out / "settings.json", settings)
+        task = PhantomTask(out, seed, float(spacing_mm))
+        outcomes = run_subjects(task, range(subjects), title="phantom")
+        _raise_failures(outcomes)
+        people = {outcome.name: outcome.row for outcome in outcomes}
+        write_json(out / "phantom.json", {"settings": settings, "versions": versions(), "subjects": people})
+        manifest = out / "manifest.csv"
+        write_manifest(manifest, [_manifest_row(task, item, people[task.name(item)]) for item in range(subjects)])
+    return manifest
+
+
+@dataclass(frozen=True)
+class PhantomTask:
+    """Makes subject k of the cohort that starts from `seed` and writes it into `out`."""
+
+    out: Path
+    seed: int
+    spacing_mm: float
+
+    def name(self, item: int) -> str:
+        """`sim003` for 3."""
+        return f"sim{item:03d}"
+
+    def paths(self, item: int) -> dict[str, Path]:
+        """The files of a subject."""
+        return {image: self.out / self.name(item) / f"{image}.nii.gz" for image in IMAGES}
+
+    def person(self, item: int) -> tuple[np.random.Generator, Person]:
+        """The drawn numbers, which depend on seed and k alone, and the generator for the rest."""
+        numbers, fields = np.random.default_rng([self.seed, item]).spawn(2)
+        return fields, draw_person(numbers, load_template())
+
+    def finished(self, item: int) -> Mapping[str, object] | None:
+        """The drawn numbers, if all files are there; the folder's settings say that they are the right ones."""
+        if not all(path.is_file() for path in self.paths(item).values()):
+            return None
+        return _numbers(self.person(item)[1])
+
+    def read(self, item: int) -> tuple[np.random.Generator, Person]:
+        """Nothing is read but the template."""
+        return self.person(item)
+
+    def compute(self, item: int, loaded: tuple[np.random.Generator, Person]) -> tuple[Person, Scan]:
+        """Simulate."""
+        rng, person = loaded
+        return person, simulate(rng, person, load_template(), self.spacing_mm)
+
+    def write(self, item: int, result: tuple[Person, Scan]) -> Mapping[str, object]:
+        """Write the five images."""
+        person, scan = result
+        for image, path in self.paths(item).items():
+            write_image(path, Image(getattr(scan, image), scan.space.affine))
+        return _numbers(person)
+
+
+def split_of(item: int) -> str:
+    """The split of subject k, the same in a cohort of any size."""
+    return SPLIT_OF[item % len(SPLIT_OF)]
+
+
+def _manifest_row(task: PhantomTask, item: int, numbers: Mapping[str, object]) -> Row:
+    covariates = {"field_strength": str(numbers["field_strength"])}
+    return Row(task.name(item), split=split_of(item), paths=task.paths(item), covariates=covariates)
+
+
+def _numbers(person: Person) -> Mapping[str, object]:
+    tissues = {tissue: constants._asdict() for tissue, constants in person.tissues.items()}
+    return asdict(person) | {"tissues": tissues, "num_lesions": len(person.lesions.centres_mm)}
+
+
+def _check(subjects: int, seed: int, spacing_mm: float) -> None:
+    low, high = SPACING_LIMITS_MM
+    if subjects < 1:
+        raise PhantomError(f"a cohort of {subjects} subjects: expected at least 1; give --subjects 16")
+    if seed < 0:
+        raise PhantomError(f"seed {seed}: expected a whole number from 0 on; give --seed 0")
+    if not low <= spacing_mm <= high:
+        raise PhantomError(f"a spacing of {spacing_mm:g} mm: expected {low:g} to {high:g}; give --spacing-mm 2")
+
+
+def _delete(out: Path) -> None:
+    # Only what this module writes, and from larger cohorts too: their subjects would pass for finished ones later.
+    for image in IMAGES:
+        for path in out.glob(f"sim[0-9]*/{image}.nii.gz"):
+            path.unlink()
+    for name in ("manifest.csv", "phantom.json", "settings.json"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _raise_failures(outcomes: list[Outcome]) -> None:
+    failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        raise PhantomError(
+            f"{len(failed)} of {len(outcomes)} subjects failed: {', '.join(failed)}; mend the cause and repeat the call"
+        )

@@ -1,0 +1,165 @@
+"""Owns one simulated person from drawn numbers to a pair of scans: anatomy, signal, shading, noise, scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetric.imaging.geometry import Space
+from volumetric.simulation.anatomy import TISSUES, Anatomy, make_anatomy
+from volumetric.simulation.artifacts import bias_field, draw_scale, rician
+from volumetric.simulation.fields import smooth_field
+from volumetric.simulation.lesions import Lesions, draw_lesions, lesion_fraction
+from volumetric.simulation.signal import (
+    IRON_RATE,
+    R2_PRIME,
+    Protocol,
+    Relaxation,
+    draw_t1w_protocol,
+    draw_t2w_protocol,
+    draw_tissues,
+    mixed_magnitude,
+)
+from volumetric.simulation.template import Template
+from volumetric.simulation.warp import Shape, draw_shape
+
+FIELD_STRENGTHS = (1.5, 3.0)
+
+REGION_MM = 20.0
+"""Relaxation differs between regions of one tissue; the regions are about this large."""
+
+REGION_SD = (0.02, 0.03)
+"""SD of the logarithm of T1 and of T2 between regions of one tissue, drawn apart."""
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """The drawn numbers of one contrast's scan.
+
+    Attributes:
+        protocol: the sequence and its times.
+        bias: SD of the logarithm of the shading.
+        noise: SD of either channel's noise / median of the brain's signal.
+        scale: arbitrary factor on the whole image.
+    """
+
+    protocol: Protocol
+    bias: float
+    noise: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """Every number drawn for one person; the images follow from these and the random fields.
+
+    Attributes:
+        shape: of the head.
+        field_strength: tesla.
+        tissues: the constants of CSF, GM, WM.
+        iron_ratio: iron in the nuclei / the literature's means.
+        lesions: where, how large, of what.
+        t1w: how the T1w scan is made.
+        t2w: how the T2w scan is made.
+    """
+
+    shape: Shape
+    field_strength: float
+    tissues: dict[str, Relaxation]
+    iron_ratio: float
+    lesions: Lesions
+    t1w: Scanner
+    t2w: Scanner
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A simulated person's images, all `(I, J, K)` on one grid.
+
+    Attributes:
+        space: the grid.
+        t1w: float32, arbitrary units, 0 outside the mask.
+        t2w: the same.
+        mask: bool, the brain with its fluid.
+        tissues: uint8, 1 CSF, 2 GM, 3 WM by the largest fraction, 0 outside the mask; lesions count as WM.
+        lesions: bool, more than half lesion.
+    """
+
+    space: Space
+    t1w: NDArray[np.float32]
+    t2w: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    tissues: NDArray[np.uint8]
+    lesions: NDArray[np.bool_]
+
+
+def draw_person(rng: np.random.Generator, template: Template) -> Person:
+    """Draw all numbers of one person. The ranges are fixed; `docs/simulation.md` lists and explains them."""
+    shape = draw_shape(rng)
+    field_strength = float(rng.choice(FIELD_STRENGTHS))
+    return Person(
+        shape=shape,
+        field_strength=field_strength,
+        tissues=draw_tissues(rng, field_strength),
+        iron_ratio=float(rng.uniform(0.6, 1.4)),
+        lesions=draw_lesions(rng, template),
+        t1w=_draw_scanner(rng, draw_t1w_protocol(rng)),
+        t2w=_draw_scanner(rng, draw_t2w_protocol(rng)),
+    )
+
+
+def simulate(rng: np.random.Generator, person: Person, template: Template, spacing_mm: float) -> Scan:
+    """Make one person's pair of scans, in the order of nature: tissue, signal, shading, noise, scale.
+
+    Args:
+        rng: source of all random fields and noise; each has a stream of its own.
+        person: the drawn numbers.
+        template: the average brain.
+        spacing_mm: of the isotropic grid.
+
+    Returns:
+        The scans; noise apart, the same head at every spacing.
+    """
+    anatomy_rng, lesion_rng, region_rng, t1w_rng, t2w_rng = rng.spawn(5)
+    anatomy = make_anatomy(anatomy_rng, person.shape, template, spacing_mm)
+    lesion = lesion_fraction(lesion_rng, person.lesions, anatomy)
+    fractions = np.concatenate([anatomy.fractions[:2], [anatomy.fractions[2] - lesion], [lesion]])
+    ratios = [np.exp(sd * smooth_field(region_rng, anatomy.space, REGION_MM)[anatomy.mask]) for sd in REGION_SD]
+    iron_r2 = np.float32(IRON_RATE * person.field_strength * person.iron_ratio) * anatomy.iron
+    constants = _constants(person)
+
+    def acquire(stream: np.random.Generator, scanner: Scanner, extra_r2: NDArray[np.float32]) -> NDArray[np.float32]:
+        clean = mixed_magnitude(
+            scanner.protocol, constants, fractions, t1_ratio=ratios[0], t2_ratio=ratios[1], extra_r2=extra_r2
+        )
+        return _acquire(stream, clean, anatomy, scanner)
+
+    dephasing = np.float32(R2_PRIME * person.field_strength)
+    return Scan(
+        anatomy.space,
+        t1w=acquire(t1w_rng, person.t1w, iron_r2 + dephasing),
+        t2w=acquire(t2w_rng, person.t2w, iron_r2),
+        mask=anatomy.mask,
+        tissues=anatomy.tissues(),
+        lesions=np.asarray(anatomy.volume(lesion > 0.5), dtype=np.bool_),
+    )
+
+
+def _acquire(
+    rng: np.random.Generator, clean: NDArray[np.float32], anatomy: Anatomy, scanner: Scanner
+) -> NDArray[np.float32]:
+    sigma = scanner.noise * float(np.median(clean))
+    shaded = clean * bias_field(rng, anatomy.space, scanner.bias)[anatomy.mask]
+    return np.asarray(anatomy.volume(np.float32(scanner.scale) * rician(rng, shaded, sigma)), dtype=np.float32)
+
+
+def _constants(person: Person) -> list[Relaxation]:
+    white, lesions = person.tissues["wm"], person.lesions
+    lesion = Relaxation(white.t1_ms * lesions.t1_ratio, white.t2_ms * lesions.t2_ratio, white.pd * lesions.pd_ratio)
+    return [person.tissues[tissue] for tissue in TISSUES] + [lesion]
+
+
+def _draw_scanner(rng: np.random.Generator, protocol: Protocol) -> Scanner:
+    return Scanner(protocol, float(rng.uniform(0.03, 0.10)), float(rng.uniform(0.015, 0.04)), draw_scale(rng))
