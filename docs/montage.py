@@ -1,6 +1,6 @@
 """Draws the pictures of the documentation: source, truth, prediction and signed error of one subject.
 
-    python docs/montage.py --source t1w.nii.gz --truth t2w.nii.gz --prediction sub-x_desc-synth_T2w.nii.gz --out x.png
+python docs/montage.py --source t1w.nii.gz --truth t2w.nii.gz --prediction sub-x_desc-synth_T2w.nii.gz --out x.png
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ mpl.use("Agg")
 def montage(source: Path, truth: Path, prediction: Path, out: Path, *, mask: Path | None, title: str) -> None:
     """Three planes of the four images, through the middle of the brain, all in reference units.
 
-    Source and truth are divided by their in-mask medians, the prediction by 1000; grey goes from 0 to 2.5 (source: 1.8), the error
-    (prediction - truth) from -1 to 1. Left is the patient's left.
+    Source and truth are divided by their in-mask medians, the prediction by 1000. Grey goes from 0 to 2.5 (source: 1.8)
+    and the error (prediction - truth) from -1 to 1. Left is the patient's left.
     """
     scans = [read_image(path) for path in (source, truth, prediction)]
     brain = brain_mask(scans[0], read_labels(mask) if mask else None).array
@@ -35,14 +35,19 @@ def montage(source: Path, truth: Path, prediction: Path, out: Path, *, mask: Pat
     volumes = [np.asarray(flips.apply(volume))[box] for volume in (*units, units[2] - units[1])]
     aspect = flips.apply_to_space(scans[0].space).spacing_mm
     i, j, k = (n // 2 for n in volumes[0].shape)
-    heights = [(n * mm) for n, mm in zip(volumes[0].shape, aspect, strict=True)][1:] + [volumes[0].shape[2] * aspect[2]]
+    _, depth, height = np.array(volumes[0].shape) * aspect
+    heights = [depth, height, height]
     names = ("source", "truth", "prediction", "prediction - truth")
     figure, axes = plt.subplots(
         3, 4, figsize=(11, 9), facecolor="black", layout="constrained", gridspec_kw={"height_ratios": heights}
     )
     for column, (name, volume) in enumerate(zip(names, volumes, strict=True)):
         error = column == 3
-        look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1} if error else {"cmap": "gray", "vmin": 0, "vmax": 2.5 if column else 1.8}
+        look = (
+            {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
+            if error
+            else {"cmap": "gray", "vmin": 0, "vmax": 2.5 if column else 1.8}
+        )
         planes = ((volume[:, :, k + 4], 1, 0), (volume[:, j, :], 2, 0), (volume[i + 8], 2, 1))
         for row, (plane, up, along) in enumerate(planes):
             if error:
@@ -66,9 +71,7 @@ def main() -> None:
     parser.add_argument("--mask", type=Path)
     parser.add_argument("--title", default="")
     options = parser.parse_args()
-    montage(
-        options.source, options.truth, options.prediction, options.out, mask=options.mask, title=options.title
-    )
+    montage(options.source, options.truth, options.prediction, options.out, mask=options.mask, title=options.title)
 
 
 if __name__ == "__main__":

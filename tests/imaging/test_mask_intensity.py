@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import brain_pair, oblique_affine
+from volumetric.imaging.geometry import spacing_mm
 from volumetric.imaging.intensity import IntensityError, PooledIntensities, in_reference_units, reference_scale
 from volumetric.imaging.mask import MaskError, brain_mask
-from volumetric.imaging.geometry import spacing_mm
 from volumetric.imaging.nifti import Image, read_image
 
 

@@ -14,11 +14,10 @@ from volumetric.simulation.fields import smooth_field
 from volumetric.simulation.lesions import Lesions, draw_lesions, lesion_fraction
 from volumetric.simulation.signal import (
     IRON_RATE,
+    PROTOCOLS,
     R2_PRIME,
     Protocol,
     Relaxation,
-    draw_t1w_protocol,
-    draw_t2w_protocol,
     draw_tissues,
     mixed_magnitude,
 )
@@ -105,8 +104,8 @@ def draw_person(rng: np.random.Generator, template: Template) -> Person:
         tissues=draw_tissues(rng, field_strength),
         iron_ratio=float(rng.uniform(0.6, 1.4)),
         lesions=draw_lesions(rng, template),
-        t1w=_draw_scanner(rng, draw_t1w_protocol(rng)),
-        t2w=_draw_scanner(rng, draw_t2w_protocol(rng)),
+        t1w=_draw_scanner(rng, PROTOCOLS[field_strength][0]),
+        t2w=_draw_scanner(rng, PROTOCOLS[field_strength][1]),
     )
 
 

@@ -165,25 +165,24 @@ class Protocol:
         return (T1W_SEQUENCES | T2W_SEQUENCES)[self.sequence](t1_ms, t2_ms, pd, **self.settings)
 
 
-def draw_t1w_protocol(rng: np.random.Generator) -> Protocol:
-    """Either sequence, as likely; its times and angles in the range of common 3D protocols."""
-    if rng.random() < 0.5:
-        settings = {"tr_ms": rng.uniform(15, 25), "te_ms": rng.uniform(4, 6), "flip_deg": rng.uniform(20, 30)}
-        return Protocol("spoiled_gradient_echo", {key: float(value) for key, value in settings.items()})
-    settings = {
-        "tr_ms": rng.uniform(2000, 2500),
-        "ti_ms": rng.uniform(850, 1000),
-        "te_ms": rng.uniform(2.5, 3.5),
-        "flip_deg": rng.uniform(8, 10),
-        "echo_spacing_ms": rng.uniform(6.5, 7.5),
-        "num_pulses": 2 * float(rng.integers(80, 97)),
-    }
-    return Protocol("mprage", {key: int(v) if key == "num_pulses" else float(v) for key, v in settings.items()})
+PROTOCOLS: dict[float, tuple[Protocol, Protocol]] = {
+    1.5: (
+        Protocol("spoiled_gradient_echo", {"tr_ms": 20.0, "te_ms": 5.0, "flip_deg": 25.0}),
+        Protocol("spin_echo", {"tr_ms": 8178.0, "te_ms": 100.0}),
+    ),
+    3.0: (
+        Protocol(
+            "mprage",
+            {"tr_ms": 2250.0, "ti_ms": 925.0, "te_ms": 3.0, "flip_deg": 9.0, "echo_spacing_ms": 7.0, "num_pulses": 176},
+        ),
+        Protocol("spin_echo", {"tr_ms": 5726.0, "te_ms": 100.0}),
+    ),
+}
+"""Field strength in tesla -> T1w and T2w protocol: a study has one protocol a scanner, not one a person.
 
-
-def draw_t2w_protocol(rng: np.random.Generator) -> Protocol:
-    """A spin echo of TR 4 to 8.2 s and TE 80 to 110 ms."""
-    return Protocol("spin_echo", {"tr_ms": float(rng.uniform(4000, 8200)), "te_ms": float(rng.uniform(80, 110))})
+The spin echoes have the times of IXI's 1.5 T (Guy's) and 3 T (Hammersmith) scanners; the T1w protocols are
+common 3D ones.
+"""
 
 
 def mixed_magnitude(
