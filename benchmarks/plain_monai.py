@@ -18,9 +18,8 @@ def synthesise(model: Model, source: Path, out: Path) -> None:
     load = Compose([LoadImage(image_only=True), EnsureChannelFirst(), Orientation("RAS", labels=None)])
     scan = load(str(source))
     mask = scan != 0
-    scale = scan[mask].median()
     spec = model.spec
-    volume = (scan / scale - spec.source_map.center) / spec.source_map.scale * mask
+    volume = (scan - scan[mask].mean()) / scan[mask].std() * mask
     with torch.inference_mode():
         out_units = sliding_window_inference(
             volume.as_tensor()[None], spec.patch_size, 1, model.network, overlap=spec.overlap, mode="gaussian"

@@ -5,7 +5,13 @@ import pytest
 
 from tests.conftest import brain_pair, oblique_affine
 from volumetric.imaging.geometry import spacing_mm
-from volumetric.imaging.intensity import IntensityError, PooledIntensities, in_reference_units, reference_scale
+from volumetric.imaging.intensity import (
+    IntensityError,
+    PooledIntensities,
+    in_reference_units,
+    reference_scale,
+    standardize,
+)
 from volumetric.imaging.mask import MaskError, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 
@@ -83,6 +89,17 @@ def test_reference_scale_is_the_median_in_the_mask_alone():
     np.testing.assert_allclose(in_reference_units(array, mask, 4.0), [[[0.25, 1.0, 2.5, 0.0]]])
     with pytest.raises(IntensityError, match=r"a\.nii: the median"):
         reference_scale(-array, mask, name="a.nii")
+
+
+def test_standardize_is_blind_to_scale_and_offset():
+    array = np.random.default_rng(0).uniform(1, 3, (4, 5, 6)).astype(np.float32)
+    mask = array > 1.5
+    standard = standardize(array, mask)
+    assert standard[mask].mean() == pytest.approx(0, abs=1e-6)
+    assert standard[mask].std() == pytest.approx(1, rel=1e-6)
+    assert (standard[~mask] == 0).all()
+    np.testing.assert_allclose(standardize(array * 7 + 40, mask), standard, atol=1e-4)
+    assert (standardize(np.full_like(array, 5), mask) == 0).all()
 
 
 def test_pooled_intensities_agree_with_numpy_in_any_order():

@@ -11,6 +11,7 @@ from volumetric.imaging.geometry import same_space
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.model.folder import ModelError, load_model, save_model
 from volumetric.model.predict import DeviceError, Model, pick_device
+from volumetric.model.spec import AffineMap
 
 
 class Constant(torch.nn.Module):
@@ -62,11 +63,13 @@ def test_a_prediction_lies_on_the_scans_grid_and_is_zero_outside_the_brain(spec,
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_an_identity_network_at_the_scans_spacing_returns_the_scan(spec, orientation):
-    own = spec.model_copy(update={"spacing_mm": None, "target_map": spec.source_map})
     t1w, _ = brain_pair(4, affine=oblique_affine(orientation))
-    prediction = Model(own, Identity()).predict(t1w)
     brain = t1w.array != 0
-    expected = 1000 * t1w.array / np.median(t1w.array[brain])
+    units = t1w.array / np.median(t1w.array[brain])
+    undo_zscore = AffineMap(center=float(units[brain].mean()), scale=float(units[brain].std()))
+    own = spec.model_copy(update={"spacing_mm": None, "target_map": undo_zscore})
+    prediction = Model(own, Identity()).predict(t1w)
+    expected = 1000 * units
     np.testing.assert_allclose(prediction.image.array[brain], expected[brain], rtol=1e-5)
 
 

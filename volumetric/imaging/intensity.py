@@ -44,6 +44,17 @@ def in_reference_units(array: NDArray[Any], mask: NDArray[np.bool_], scale: floa
     return units
 
 
+def standardize(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Mean 0 and SD 1 inside the mask and 0 outside, float32 `(I, J, K)`: what the network sees of a source.
+
+    Blind to the image's scale and offset, so that scanners of different contrast look more alike.
+    """
+    inside = array[mask].astype(np.float64)
+    mean, sd = inside.mean(), inside.std()
+    standard: NDArray[np.float32] = np.where(mask, (array - mean) / max(sd, 1e-6 * abs(mean)), 0).astype(np.float32)
+    return standard
+
+
 @dataclass
 class PooledIntensities:
     """The distribution of reference-unit intensities over many images, in fixed memory.

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from volumetric.batch.subjects import progress
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
-from volumetric.imaging.intensity import PooledIntensities, reference_scale
+from volumetric.imaging.intensity import PooledIntensities, reference_scale, standardize
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import Image, read_image, read_labels
 from volumetric.manifest import ManifestError, Row
@@ -58,10 +58,6 @@ class CohortStatistics:
 
     sources: dict[str, PooledIntensities] = field(default_factory=dict)
     target: PooledIntensities = field(default_factory=PooledIntensities)
-
-    def source_map(self) -> AffineMap:
-        """Scale only, so that the background's 0 stays the darkest value: the network sees `u / SD`."""
-        return AffineMap(center=0.0, scale=float(np.mean([pooled.sd for pooled in self.sources.values()])))
 
     def target_map(self) -> AffineMap:
         """To mean 0 and SD 1 over all training voxels."""
@@ -140,7 +136,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
     a draw is the same in any process, in any order, and after any interruption.
     """
 
-    def __init__(self, pairs: Sequence[Pair], config: RunConfig, source_map: AffineMap, target_map: AffineMap) -> None:
+    def __init__(self, pairs: Sequence[Pair], config: RunConfig, target_map: AffineMap) -> None:
         """Take volumes, bring them to network units and pad them to the patch."""
         set_track_meta(False)
         size = config.patch.size
@@ -150,7 +146,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
         for pair in pairs:
             volume: dict[str, Any] = pad(
                 {
-                    "source": torch.from_numpy((pair.sources - source_map.center) / source_map.scale * pair.mask),
+                    "source": torch.from_numpy(np.stack([standardize(s, pair.mask[0]) for s in pair.sources])),
                     "target": torch.from_numpy((pair.target - target_map.center) / target_map.scale),
                     "mask": torch.from_numpy(pair.mask),
                 }
@@ -188,7 +184,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
 def patch_batches(
     pairs: Sequence[Pair],
     config: RunConfig,
-    maps: tuple[AffineMap, AffineMap],
+    target_map: AffineMap,
     *,
     first_step: int,
     rank: int = 0,
@@ -207,7 +203,7 @@ def patch_batches(
             yield list(range(first, first + draws_a_step))
 
     return DataLoader(
-        PatchDraws(pairs, config, *maps),
+        PatchDraws(pairs, config, target_map),
         batch_sampler=list(batches()),
         num_workers=config.num_workers,
         collate_fn=list_data_collate,

@@ -102,7 +102,7 @@ def _optimise(
         patch_batches(
             train_pairs,
             config,
-            (spec.source_map, spec.target_map),
+            spec.target_map,
             first_step=at.step,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
@@ -214,7 +214,6 @@ def _spec(config: RunConfig, manifest: Manifest, statistics: CohortStatistics, p
         sources=config.task.sources,
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
-        source_map=statistics.source_map(),
         target_map=statistics.target_map(),
         data_range=statistics.target.data_range(),
         network=config.network,

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import spacing_mm
+from volumetric.imaging.intensity import standardize
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.networks import channels_last
@@ -112,7 +113,7 @@ def synthesise(
 
     Args:
         network: in evaluation mode, on `device`.
-        spec: for the maps between reference units and network units.
+        spec: for the way from network units to reference units.
         sources: `(C, I, J, K)` in reference units.
         mask: `(I, J, K)`.
         plan: windows that cover the mask.
@@ -122,17 +123,12 @@ def synthesise(
         The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
     """
     inside = torch.from_numpy(mask).to(device)
-    volume = normalize(torch.from_numpy(sources).to(device), inside, spec)
+    volume = torch.from_numpy(np.stack([standardize(source, mask) for source in sources])).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         out = stitch(volume, plan, network)[0]
     units = (out * spec.target_map.scale + spec.target_map.center) * inside
     array: NDArray[np.float32] = units.cpu().numpy()
     return array
-
-
-def normalize(sources: Tensor, mask: Tensor, spec: ModelSpec) -> Tensor:
-    """Reference units `(C, I, J, K)` to the network's input; background stays 0."""
-    return (sources - spec.source_map.center) / spec.source_map.scale * mask
 
 
 def pick_device(device: str) -> torch.device:

@@ -43,7 +43,6 @@ class ModelSpec(Section):
     """Everything inference and evaluation need to know; no training key.
 
     Attributes:
-        source_map: of all source contrasts together; background stays 0.
         target_map: of the target.
     """
 
@@ -53,7 +52,9 @@ class ModelSpec(Section):
     spacing_mm: tuple[float, float, float] | None
     mask: MaskSpec = MaskSpec()
     preparation: str | None = Field(None, description="recipe the training scans were prepared by; null: as they came")
-    source_map: AffineMap
+    source_normalization: Literal["zscore"] = Field(
+        "zscore", description="each source to mean 0 and SD 1 in its own mask; background 0"
+    )
     target_map: AffineMap
     intensity_scale: float = INTENSITY_SCALE
     data_range: float = Field(gt=0, description="upper end of the range of PSNR and SSIM, reference units")
