@@ -31,8 +31,8 @@ T1 of fluid, the same at all fields: Rooney et al., Magn. Reson. Med. 57(2), 200
 exact value changes no echo of 0.1 s. Proton density: BrainWeb (Kwan et al., IEEE Trans. Med. Imaging 18(11), 1999).
 """
 
-SPREAD = Relaxation(0.04, 0.05, 0.02)
-"""SD between people of the logarithm of each constant."""
+SPREAD = Relaxation(0.03, 0.03, 0.02)
+"""SD between people of the logarithm of each constant: with `scan.REGION_SD`, the spread that the literature reports."""
 
 IRON_RATE = 0.12
 """R2 per field and iron, 1/s per T per mg/100 g: linear in both (Vymazal et al., Magn. Reson. Med. 35(1), 1996).

@@ -61,7 +61,7 @@ class UNet(nn.Module):
         self.decode = nn.ModuleList(_ResidualBlock(width, norm) for width in channels[:-1])
         self.refine: nn.Module | None = None
         if stem_stride == 2:
-            thin = max(8, channels[0] // 4)
+            thin = max(8, channels[0] // 2)
             self.skim = nn.Conv3d(in_channels, thin, 3, padding=1)
             self.thin = nn.Conv3d(channels[0], thin, 1)
             self.refine = nn.Sequential(nn.LeakyReLU(0.01), nn.Conv3d(thin, thin, 3, padding=1), nn.LeakyReLU(0.01))
