@@ -27,6 +27,18 @@ def test_nonzero_keeps_the_largest_component_and_fills_holes():
     np.testing.assert_array_equal(mask, inside)
 
 
+def test_a_head_whose_air_is_zero_is_not_taken_for_a_brain(monkeypatch):
+    """Raw scans of some scanners are 0 in a third of their voxels; their nonzero voxels are head, not brain."""
+    monkeypatch.setattr("volumetric.imaging.mask._deepbet", lambda source, name: source.array > 900)
+    head = np.zeros((20, 22, 24), np.float32)
+    head[3:17, 3:19, 3:21] = 500  # at 10 mm: 4.0 litres
+    head[6:12, 6:14, 6:14] = 1000
+    mask, rule = brain_mask(Image(head, np.diag([10.0, 10, 10, 1])))
+    assert rule == "deepbet"
+    assert mask.sum() == 6 * 8 * 8
+    assert brain_mask(Image(head, np.diag([8.0, 8, 8, 1]))).rule == "nonzero"  # 2.1 litres
+
+
 def test_a_given_mask_wins_over_the_image():
     t1w, _ = brain_pair(0)
     given = np.zeros(t1w.array.shape, np.uint8)
@@ -61,6 +73,7 @@ def test_a_head_with_its_skull_names_the_install_command_when_deepbet_is_absent(
 
 
 @pytest.mark.real
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*:DeprecationWarning")  # how deepbet ships its weights
 def test_deepbet_finds_the_brain_of_a_raw_scan_in_its_own_orientation(real_scans):
     pytest.importorskip("deepbet")
     scan = read_image(real_scans / "ljubljana_ms/raw/patient04_study1/t1w.nii.gz")
@@ -75,11 +88,12 @@ def test_deepbet_finds_the_brain_of_a_raw_scan_in_its_own_orientation(real_scans
     assert overlap > 0.99
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*:DeprecationWarning")  # how deepbet ships its weights
 def test_deepbet_without_a_brain_is_an_error_that_says_so():
     pytest.importorskip("deepbet")
-    noise = np.random.default_rng(0).uniform(1, 2, (40, 42, 44)).astype(np.float32)
-    with pytest.raises(MaskError, match=r"noise\.nii: deepbet finds no brain"):
-        brain_mask(Image(noise, np.eye(4)), name="noise.nii")
+    flat = np.ones((40, 42, 44), np.float32)
+    with pytest.raises(MaskError, match=r"flat\.nii: deepbet finds no brain"):
+        brain_mask(Image(flat, np.eye(4)), name="flat.nii")
 
 
 def test_reference_scale_is_the_median_in_the_mask_alone():

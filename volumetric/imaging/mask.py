@@ -15,7 +15,9 @@ from volumetric.imaging.nifti import Image
 
 MaskRule = Literal["given", "nonzero", "deepbet"]
 MIN_ZERO_FRACTION = 0.2
-"""From this share of exactly zero voxels on, an image counts as already brain-extracted."""
+"""From this share of exactly zero voxels on, an image may be brain-extracted already."""
+MAX_BRAIN_ML = 2500.0
+"""No brain is larger: many scanners write air as 0 too, and then what is not zero is the whole head."""
 
 
 class MaskError(InputError):
@@ -38,8 +40,8 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
         name: how to call the image in an error, usually its path.
 
     Returns:
-        The mask and its rule: `given`; `nonzero` if at least 20 % of the voxels are exactly zero (largest
-        component, holes filled); `deepbet` otherwise.
+        The mask and its rule: `given`; `nonzero` if at least 20 % of the voxels are exactly zero and the rest
+        (largest component, holes filled) is no larger than a brain; `deepbet` otherwise.
 
     Raises:
         MaskError: the given mask is on another grid or empty, the image is all zero, or deepbet is needed
@@ -59,7 +61,9 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
     if not nonzero.any():
         raise MaskError(f"{name}: every voxel is zero; this is not a scan")
     if 1 - nonzero.mean() >= MIN_ZERO_FRACTION:
-        return BrainMask(_largest_component(nonzero), "nonzero")
+        mask = _largest_component(nonzero)
+        if mask.sum() * abs(np.linalg.det(source.affine[:3, :3])) / 1000 <= MAX_BRAIN_ML:
+            return BrainMask(mask, "nonzero")
     return BrainMask(_deepbet(source, name), "deepbet")
 
 
@@ -76,14 +80,13 @@ def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
         from deepbet.bet import BrainExtraction
     except ImportError as error:
         raise MaskError(
-            f"{name}: the image still has its skull (under {MIN_ZERO_FRACTION:.0%} of its voxels are 0) and no mask "
-            "is given; add a `mask` column to the manifest, or install the brain extraction: "
-            "pip install 'volumetric[prepare]'"
+            f"{name}: the image still has its skull (its nonzero voxels are no brain) and no mask is given; "
+            "add a `mask` column to the manifest, or install the brain extraction: pip install 'volumetric[prepare]'"
         ) from error
     try:
         _, found, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
         brain = np.asarray(found.dataobj) > 0.5
-    except AssertionError:  # deepbet's way to say that it sees no brain
+    except (AssertionError, ValueError):  # deepbet's ways to say that it sees no brain
         brain = np.zeros(source.array.shape, bool)
     if not brain.any():
         raise MaskError(f"{name}: deepbet finds no brain; give a `mask`, or check that this is a T1w scan of a head")

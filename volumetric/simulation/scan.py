@@ -32,8 +32,8 @@ REGION_MM = 20.0
 REGION_SD = (0.05, 0.04)
 """SD of the logarithm of T1 and of T2 between regions of one tissue, drawn apart.
 
-White-matter tracts at 3 T differ by a tenth in T1 while ten people differ by 3 % in any one of them; with 3 % between people
-this makes the 6 to 7 % that Wright 2008 finds over both. Cortical T2 differs by region too (Georgiades et al. 2001).
+With `SPREAD` it makes the 6 to 7 % of T1 that Wright 2008 finds over people and regions together; cortical T2 differs
+by region too (Georgiades et al. 2001). How the spread splits is a choice of this simulation.
 """
 
 

@@ -32,7 +32,7 @@ exact value changes no echo of 0.1 s. Proton density: BrainWeb (Kwan et al., IEE
 """
 
 SPREAD = Relaxation(0.03, 0.03, 0.02)
-"""SD between people of the logarithm of each constant: with `scan.REGION_SD`, the spread that the literature reports."""
+"""SD between people of the logarithm of each constant; `scan.REGION_SD` is that between regions."""
 
 IRON_RATE = 0.12
 """R2 per field and iron, 1/s per T per mg/100 g: linear in both (Vymazal et al., Magn. Reson. Med. 35(1), 1996).
