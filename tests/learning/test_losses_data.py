@@ -56,16 +56,18 @@ def test_patches_are_crops_of_the_pair_and_share_each_flip(pairs, tiny_config):
     """Volumes whose values are their own addresses tell where a patch comes from."""
     pair = pairs[0]
     address = np.arange(1, pair.mask.size + 1, dtype=np.float32).reshape(pair.mask.shape)
-    marked = type(pair)("p", address, address * 2, np.ones_like(pair.mask), pair.spacing_mm)
+    marked = type(pair)("p", address, address, np.ones_like(pair.mask), pair.spacing_mm)
     draws = PatchDraws([marked], tiny_config, UNIT)
     steps = set()
     for number in range(12):
         for patch in draws[number]:
             assert patch["source"].shape == patch["target"].shape == (1, *tiny_config.patch.size)
-            torch.testing.assert_close(patch["target"], patch["source"] * 2)
+            # the source is z-scored, the target is not: the same crop up to one affine map
+            undone = patch["source"] * address.std() + address.mean()
+            torch.testing.assert_close(patch["target"], undone, rtol=0, atol=0.1)
             _, j, k = pair.mask.shape[1:]
-            steps.add(int(patch["source"][0, 1, 0, 0] - patch["source"][0, 0, 0, 0]) // (j * k))
-            assert patch["source"][0, 0, 1, 0] - patch["source"][0, 0, 0, 0] == k
+            steps.add(int(patch["target"][0, 1, 0, 0] - patch["target"][0, 0, 0, 0]) // (j * k))
+            assert patch["target"][0, 0, 1, 0] - patch["target"][0, 0, 0, 0] == k
     assert steps == {1, -1}  # left-right is mirrored in some and in no other axis
 
 
@@ -89,11 +91,11 @@ def test_a_draw_depends_on_its_number_alone(pairs, tiny_config):
 
 def test_every_volume_comes_up_once_an_epoch(pairs, tiny_config):
     marked = [
-        type(p)(str(n), np.full_like(p.sources, n + 1), p.target, np.ones_like(p.mask), p.spacing_mm)
+        type(p)(str(n), p.sources, np.full_like(p.target, n + 1), np.ones_like(p.mask), p.spacing_mm)
         for n, p in enumerate([*pairs, *pairs])
     ]
     draws = PatchDraws(marked, tiny_config, UNIT)
-    seen = [int(draws[number][0]["source"].max()) for number in range(8)]
+    seen = [int(draws[number][0]["target"].max()) for number in range(8)]
     assert sorted(seen[:4]) == sorted(seen[4:]) == [1, 2, 3, 4]
 
 

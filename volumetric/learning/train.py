@@ -70,6 +70,7 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
     with locked(out) if fabric.is_global_zero else _nothing():
         if fresh and fabric.is_global_zero:
             _forget(out)
+        fabric.barrier()
         resumed = check_same_settings(out / "settings.json", settings, what="a run")
         if (out / "model" / SPEC).is_file():
             log.info("%s is trained already; --fresh starts over", out)
