@@ -50,8 +50,9 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
         with pytest.raises(OutputError, match="another process"), locked(tmp_path):
             pass
         holder.communicate("")
-    with locked(tmp_path):
+    with locked(tmp_path / "empty"):
         pass
+    assert not (tmp_path / "empty").exists()
 
 
 def test_settings_that_differ_are_each_named(tmp_path):

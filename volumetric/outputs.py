@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,8 @@ def hash_json(content: object) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process, so that two commands never write into it at once.
 
+    A folder that is empty in the end is removed: a command that failed before it wrote leaves nothing.
+
     Raises:
         OutputError: another process holds it.
     """
@@ -102,6 +104,8 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         lock.release()
         (folder / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()  # succeeds only where nothing was written
 
 
 def check_same_settings(path: Path, settings: Mapping[str, Any], *, what: str) -> bool:

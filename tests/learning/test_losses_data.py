@@ -8,6 +8,7 @@ from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.learning.data import CohortStatistics, PatchDraws, patch_batches, read_pairs
 from volumetric.learning.losses import masked_l1
+from volumetric.learning.train import train
 from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.space import view_in_model_space
 from volumetric.model.spec import AffineMap
@@ -127,3 +128,6 @@ def test_every_unusable_pair_is_named_in_one_error(tmp_path, tiny_config):
     assert "NaN" in message
     assert "subject p2: `t2w` has shape (30, 37, 29)" in message
     assert "p1" not in message
+    with pytest.raises(ManifestError):
+        train([tmp_path / "manifest.csv"], tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
