@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from monai.data import get_track_meta
 
 from tests.conftest import brain_pair, write_cohort
 from volumetric.imaging.intensity import reference_scale
@@ -88,6 +89,13 @@ def test_a_draw_depends_on_its_number_alone(pairs, tiny_config):
             torch.testing.assert_close(ours["source"], theirs["source"], rtol=0, atol=0)
     other = PatchDraws(pairs, tiny_config.model_copy(update={"seed": 1}), UNIT)
     assert any(not torch.equal(other[n][0]["source"], wanted[n][0]["source"]) for n in range(6))
+
+
+def test_cutting_patches_leaves_monais_global_settings_alone(pairs, tiny_config):
+    """Switching its metadata off for everybody broke other MONAI code in the same process."""
+    patch = PatchDraws(pairs, tiny_config, UNIT)[0][0]
+    assert get_track_meta()
+    assert type(patch["source"]) is torch.Tensor
 
 
 def test_every_volume_comes_up_once_an_epoch(pairs, tiny_config):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import list_data_collate, set_track_meta
+from monai.data import MetaTensor, list_data_collate
 from monai.transforms import Compose, RandCropByPosNegLabeld, RandFlipd, SpatialPadd
 from numpy.typing import NDArray
 from torch import Tensor
@@ -138,7 +138,6 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
 
     def __init__(self, pairs: Sequence[Pair], config: RunConfig, target_map: AffineMap) -> None:
         """Take volumes, bring them to network units and pad them to the patch."""
-        set_track_meta(False)
         size = config.patch.size
         pad = SpatialPadd(("source", "target", "mask"), size)
         self._seed = config.seed
@@ -151,6 +150,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
                     "mask": torch.from_numpy(pair.mask),
                 }
             )
+            volume = {key: _plain(value) for key, value in volume.items()}
             centres = np.flatnonzero(volume["mask"].numpy())
             volume["centres"] = centres[:: max(1, centres.size // _MAX_CENTRES)]
             volume["none"] = np.zeros(1, np.int64)
@@ -178,7 +178,12 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
         draw_seed = np.random.SeedSequence([self._seed, draw]).generate_state(1)[0]
         self._cut.set_random_state(seed=int(draw_seed))
         patches = self._cut(self._volumes[order[place]])
-        return [{key: patch[key] for key in ("source", "target", "mask")} for patch in patches]
+        return [{key: _plain(patch[key]) for key in ("source", "target", "mask")} for patch in patches]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The tensor without MONAI's metadata, which nothing here needs and every copy would drag along."""
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
 
 
 def patch_batches(
