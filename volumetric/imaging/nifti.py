@@ -127,17 +127,6 @@ def read_labels(path: Path) -> Image:
     return image.with_array(labels.astype(np.uint8))
 
 
-def read_header(path: Path) -> Space:
-    """The grid of a file, without reading its voxels where it is not compressed.
-
-    Raises:
-        ImageError: missing, damaged or not NIfTI.
-    """
-    nifti = _open(path)
-    shape = (*nifti.shape, 1, 1, 1)[:3]
-    return Space((int(shape[0]), int(shape[1]), int(shape[2])), np.asarray(nifti.affine, dtype=np.float64))
-
-
 def write_image(path: Path, image: Image) -> None:
     """Write a volume whole or not at all; equal content gives equal bytes.
 
