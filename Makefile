@@ -16,7 +16,7 @@ STAMP := $(VENV)/.made
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train infer evaluate test lint bench clean
+.PHONY: help setup demo data train infer evaluate test reliability lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ evaluate: $(STAMP)  ## score: MANIFEST, SPLIT, RUN
 
 test: $(STAMP)  ## all tests, with coverage
 	$(RUN_IN)python -m pytest -q --cov --cov-report=term
+
+reliability: $(STAMP)  ## long proofs: trainings killed at random, again and again
+	$(RUN_IN)python -m pytest -q -m reliability
 
 lint: $(STAMP)  ## ruff and mypy
 	$(RUN_IN)ruff format --check .

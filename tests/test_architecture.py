@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "volumetric"
 GROUND = {"config", "manifest", "outputs", "imaging", "errors"}
-SHARED = {"batch", "simulation", "model", "metrics"}
+SHARED = {"batch", "simulation", "model", "metrics", "figures"}
 STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "reporting"}
 ROOF = {"cli", "crossval", "__init__", "__main__"}
 FLOORS = [GROUND, SHARED, STAGES, ROOF]
@@ -23,7 +23,8 @@ ONLY_IN = {
     "torch": ("model.", "metrics.", "learning.", "synthesis.", "evaluation."),
     "nilearn": ("simulation.",),
     "typer": ("cli.",),
-    "matplotlib": ("reporting.",),
+    "matplotlib": ("figures.", "reporting."),
+    "tensorboard": ("learning.events",),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc", "manager"}
 

@@ -46,8 +46,11 @@ def test_a_number_that_yaml_reads_as_text_is_a_number():
         ("seed.value=1", r"`seed`"),
         ("task.target=t1w", "must all differ"),
         ("patch.size=[90,96,96]", r"multiples of 8.*such as \[88, 96, 96\]"),
+        ("network.name=resnet", "`name` must be one of unet, seed_unet, segresnet, dynunet, swinunetr"),
+        ("network.width=8", r"unknown key `network\.width`"),
+        ("patch.size=[8,8,8]", "leaves one voxel on the coarsest level"),
         ("patch.num_per_volume=3", "multiple of patch.num_per_volume 3"),
-        ("network.norm=layer", "'instance', 'batch', 'group' or 'none'"),
+        ("network.norm=layer", "'instance', 'batch', 'group', 'fixed_group' or 'none'"),
     ],
 )
 def test_mistakes_name_the_key_and_the_way_out(override, message):
@@ -73,3 +76,13 @@ def test_a_missing_file_is_named(tmp_path):
 def test_the_schema_describes_every_section():
     schema = json.dumps(RunConfig.model_json_schema())
     assert all(name in schema for name in ("patches in an optimiser step", "stem_stride", "clip_norm"))
+
+
+def test_another_network_starts_its_section_anew(tmp_path):
+    (tmp_path / "base.yaml").write_text("network: {channels: [8, 16], norm: batch}\n")
+    assert resolve(tmp_path / "base.yaml", ["network.name=seed_unet"]).network.name == "seed_unet"
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nnetwork: {name: dynunet, norm: group}\n")
+    network = resolve(tmp_path / "top.yaml", ["network.channels=[16,32]"]).network
+    assert (network.name, network.channels, network.norm) == ("dynunet", (16, 32), "group")
+    same = resolve(tmp_path / "base.yaml", ["network.name=unet", "network.num_blocks=3"]).network
+    assert (same.channels, same.norm, same.num_blocks) == ((8, 16), "batch", 3)

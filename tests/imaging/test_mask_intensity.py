@@ -10,6 +10,7 @@ from volumetric.imaging.intensity import (
     PooledIntensities,
     in_reference_units,
     reference_scale,
+    standard_units,
     standardize,
 )
 from volumetric.imaging.mask import MaskError, brain_mask
@@ -108,12 +109,14 @@ def test_reference_scale_is_the_median_in_the_mask_alone():
 def test_standardize_is_blind_to_scale_and_offset():
     array = np.random.default_rng(0).uniform(1, 3, (4, 5, 6)).astype(np.float32)
     mask = array > 1.5
-    standard = standardize(array, mask)
+    standard = standardize(array, mask, *standard_units(array, mask))
     assert standard[mask].mean() == pytest.approx(0, abs=1e-6)
     assert standard[mask].std() == pytest.approx(1, rel=1e-6)
     assert (standard[~mask] == 0).all()
-    np.testing.assert_allclose(standardize(array * 7 + 40, mask), standard, atol=1e-4)
-    assert (standardize(np.full_like(array, 5), mask) == 0).all()
+    np.testing.assert_allclose(
+        standardize(array * 7 + 40, mask, *standard_units(array * 7 + 40, mask)), standard, atol=1e-4
+    )
+    assert (standardize(np.full_like(array, 5), mask, *standard_units(np.full_like(array, 5), mask)) == 0).all()
 
 
 def test_pooled_intensities_agree_with_numpy_in_any_order():

@@ -11,19 +11,32 @@ import typer
 def train(
     manifests: Annotated[list[Path], typer.Argument(help="CSV files; several are joined.", metavar="MANIFEST...")],
     out: Annotated[Path, typer.Option(help="The run folder.")],
-    config: Annotated[Path | None, typer.Option(help="YAML of differences from the defaults.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of differences from the defaults, or `auto`.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, forgetting what the run folder holds.")] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option("--find-lr", help="Only try learning rates: a curve, a table and a suggestion in the run folder."),
+    ] = False,
 ) -> None:
     """Train a model. Repeating the command goes on where it stopped.
 
-    Example: `volumetric train my.csv --config configs/t1w_to_t2w.yaml --out runs/mine --set optim.num_steps=20000`
+    With `--config auto` the cohort and the machine decide; what was chosen, and why, stands in RUN/auto.yaml.
+
+    Examples: `volumetric train my.csv --config auto --out runs/mine`;
+    `volumetric train my.csv --config configs/t1w_to_t2w.yaml --out runs/mine --set optim.num_steps=20000`
     """
     from volumetric.config.resolve import resolve
 
-    settings = resolve(config, overrides or ())
-    from volumetric.learning.train import train as run
+    automatic = str(config) == "auto"
+    settings = resolve(None if automatic else config, overrides or ())
+    import volumetric.learning.train as learning
 
-    print(run(manifests, settings, out, fresh=fresh))
+    if automatic:
+        settings = learning.plan(manifests, overrides or (), out, fresh=fresh)
+    if find_lr:
+        print(f"{learning.find_lr(manifests, settings, out):.1e}")
+    else:
+        print(learning.train(manifests, settings, out, fresh=fresh))

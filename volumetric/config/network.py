@@ -1,30 +1,116 @@
-"""Which network, and how big."""
+"""Which network, and how big: one section a network, told apart by its `name`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from volumetric.config.section import Section
 
-Channels = Annotated[int, Field(ge=1, le=2048)]
+Width = Annotated[int, Field(ge=1, le=2048)]
+Channels = Annotated[tuple[Width, ...], Field(min_length=2, max_length=7)]
+Norm = Literal["instance", "batch", "group"]
+
+DEFAULT_NETWORK = "unet"
+NETWORK_NAMES = ("unet", "seed_unet", "segresnet", "dynunet", "swinunetr")
 
 
-class NetworkConfig(Section):
-    """The network: everything needed to build it, apart from the numbers of contrasts."""
+class UNetConfig(Section):
+    """This project's residual U-Net."""
 
-    name: Literal["unet"] = Field("unet", description="an entry of volumetric.model.networks.NETWORKS")
-    channels: tuple[Channels, ...] = Field(
-        (32, 64, 128, 256), min_length=2, max_length=7, description="width of each level, finest first"
-    )
+    name: Literal["unet"] = "unet"
+    channels: Channels = Field((32, 64, 128, 256), description="width of each level, finest first")
     num_blocks: int = Field(2, ge=1, le=8, description="residual blocks at each level of the encoder")
     stem_stride: Literal[1, 2] = Field(
         1, description="2: the finest level works at half resolution, about seven times cheaper"
     )
-    norm: Literal["instance", "batch", "group", "none"] = Field("instance", description="normalisation layer")
+    norm: Literal["instance", "batch", "group", "fixed_group", "none"] = Field(
+        "instance", description="normalisation layer; batch, fixed_group and none do not depend on the window"
+    )
 
     @property
     def stride(self) -> int:
         """Voxels of input per voxel of the coarsest level; patch sides are multiples of it."""
         return int(self.stem_stride * 2 ** (len(self.channels) - 1))
+
+
+class SeedUNetConfig(Section):
+    """The U-Net of 2021 that this project grew from; nothing about it can be set."""
+
+    name: Literal["seed_unet"]
+
+    @property
+    def stride(self) -> int:
+        """Three halvings."""
+        return 8
+
+
+class SegResNetConfig(Section):
+    """MONAI's SegResNet (Myronenko 2018), up-sampling by interpolation."""
+
+    name: Literal["segresnet"]
+    width: Width = Field(16, description="channels of the finest level; each coarser one has twice as many")
+    num_blocks: tuple[Width, ...] = Field(
+        (1, 2, 2, 4), min_length=2, max_length=6, description="blocks at each level of the encoder, finest first"
+    )
+    norm: Norm = Field("group", description="normalisation layer; group means 8 groups")
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> SegResNetConfig:
+        if self.norm == "group" and self.width % 8:
+            raise ValueError(f"network.width {self.width} must be a multiple of 8 with norm `group`, such as 16")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Voxels of input per voxel of the coarsest level."""
+        return int(2 ** (len(self.num_blocks) - 1))
+
+
+class DynUNetConfig(Section):
+    """MONAI's DynUNet, the U-Net of nnU-Net (Isensee 2021), with resize-convolutions for up-sampling."""
+
+    name: Literal["dynunet"]
+    channels: Channels = Field(
+        (32, 64, 128, 256), min_length=3, description="width of each level, finest first; at least three"
+    )
+    norm: Norm = Field("instance", description="normalisation layer; group means 8 groups")
+
+    @property
+    def stride(self) -> int:
+        """Voxels of input per voxel of the coarsest level."""
+        return int(2 ** (len(self.channels) - 1))
+
+
+class SwinUNETRConfig(Section):
+    """MONAI's Swin UNETR (Hatamizadeh 2022), with resize-convolutions for up-sampling."""
+
+    name: Literal["swinunetr"]
+    width: int = Field(24, ge=12, le=384, multiple_of=12, description="channels of the finest level")
+    norm: Norm = Field("instance", description="normalisation layer of the convolutions; group means 8 groups")
+
+    @property
+    def stride(self) -> int:
+        """Patch embedding and four mergings."""
+        return 32
+
+
+def _name(section: Any) -> str:
+    name = section.get("name", DEFAULT_NETWORK) if isinstance(section, dict) else section.name
+    return str(name)
+
+
+NetworkConfig = Annotated[
+    Annotated[UNetConfig, Tag("unet")]
+    | Annotated[SeedUNetConfig, Tag("seed_unet")]
+    | Annotated[SegResNetConfig, Tag("segresnet")]
+    | Annotated[DynUNetConfig, Tag("dynunet")]
+    | Annotated[SwinUNETRConfig, Tag("swinunetr")],
+    Discriminator(
+        _name,
+        custom_error_type="network_name",
+        custom_error_message=f"`name` must be one of {', '.join(NETWORK_NAMES)}",
+    ),
+]
+"""Any of them; without a `name`, the `unet`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from volumetric.config.network import DEFAULT_NETWORK, NETWORK_NAMES
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.manifest import closest
@@ -32,7 +33,7 @@ def resolve(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """
     tree = _read(path, ()) if path else {}
     for override in overrides:
-        _set(tree, override)
+        tree = _set(tree, override)
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
@@ -67,10 +68,18 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     for key, value in above.items():
         old = merged.get(key)
         merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(value, dict) and isinstance(old, dict) and _network_changes(old, value):
+            merged[key] = value
     return merged
 
 
-def _set(tree: dict[str, Any], override: str) -> None:
+def _network_changes(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    """Another network starts its section anew: the keys of the one before mean nothing to it."""
+    before = below.get("name", DEFAULT_NETWORK)
+    return bool(above.get("name", before) != before)
+
+
+def _set(tree: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for example optim.lr=3e-4")
@@ -79,17 +88,20 @@ def _set(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: the value is no YAML") from error
     *sections, last = key.strip().split(".")
+    below: Any = tree
     for section in sections:
-        below = tree.setdefault(section, {})
+        below = below.get(section, {})
         if not isinstance(below, dict):
             raise ConfigError(f"--set {override}: `{section}` is a value, not a section")
-        tree = below
-    tree[last] = value
+    change: Any = {last: value}
+    for section in reversed(sections):
+        change = {section: change}
+    return _merged(tree, change)
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        keys = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+        keys = [str(part) for part in problem["loc"] if not isinstance(part, int) and part not in NETWORK_NAMES]
         where = ".".join(keys)
         if problem["type"] == "extra_forbidden":
             meant = closest(where, sorted(_keys(RunConfig)))
@@ -105,9 +117,14 @@ def _sentences(error: ValidationError) -> Iterator[str]:
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
-        kinds = (
-            get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
-        )
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _keys(kind, f"{prefix}{name}.")
+        for section in _sections(field.annotation):
+            yield from _keys(section, f"{prefix}{name}.")
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that an annotation allows, through unions and `Annotated`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated):
+        for part in get_args(annotation):
+            yield from _sections(part)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from volumetric.config.network import NetworkConfig
+from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Section
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
@@ -35,6 +35,14 @@ class SpaceConfig(Section):
     )
 
 
+class IntensityConfig(Section):
+    """How sources come to the network; the target always goes by one map fitted on the training people."""
+
+    source_normalization: Literal["zscore", "pooled"] = Field(
+        "zscore", description="mean 0 and SD 1 in each scan's own mask, or by one map a contrast of all training voxels"
+    )
+
+
 class PatchConfig(Section):
     """What the network sees at once, in training and in inference."""
 
@@ -51,10 +59,53 @@ class PatchConfig(Section):
         return self
 
 
-class AugmentationConfig(Section):
-    """Random changes of the training pairs; source and target share each draw."""
+Probability = Annotated[float, Field(ge=0, le=1)]
 
-    flip_probability: float = Field(0.5, ge=0, le=1, description="left-right mirror")
+
+class AugmentationConfig(Section):
+    """Random changes of the training pairs: geometry for source and target alike, appearance for the sources alone.
+
+    Each `_probability` is that of a patch; ranges are drawn from uniformly.
+    """
+
+    flip_probability: Probability = Field(0.5, description="left-right mirror")
+    affine_probability: Probability = Field(0, description="rotation, scaling and shear")
+    rotation_deg: float = Field(8, ge=0, le=90, description="largest rotation about each axis")
+    scaling: float = Field(0.08, ge=0, le=0.5, description="largest relative change of size along each axis")
+    shear: float = Field(0.02, ge=0, le=0.5, description="largest shear")
+    elastic_probability: Probability = Field(0, description="smooth deformation")
+    elastic_vox: float = Field(2, ge=0, le=20, description="largest displacement along each axis")
+    bias_probability: Probability = Field(0, description="smooth shading of the sources")
+    bias: float = Field(0.3, ge=0, le=2, description="largest coefficient of the cubic polynomial in its exponent")
+    gamma_probability: Probability = Field(0, description="contrast of the sources: u to the power gamma")
+    gamma: float = Field(0.3, ge=0, le=1, description="largest logarithm of gamma, either way")
+    noise_probability: Probability = Field(0, description="Gaussian noise on the sources")
+    noise: float = Field(0.05, ge=0, le=1, description="largest SD, in reference units")
+    blur_probability: Probability = Field(0, description="Gaussian blur of the sources")
+    blur_vox: float = Field(1, ge=0, le=10, description="largest sigma")
+    low_resolution_probability: Probability = Field(0, description="sources sampled coarsely and back")
+    low_resolution: float = Field(0.5, gt=0, le=1, description="smallest zoom; 0.5 is every other voxel")
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything is interpolated, so that patches are cut with a margin."""
+        return self.affine_probability > 0 or self.elastic_probability > 0
+
+
+class LossConfig(Section):
+    """Weights of the terms of the loss, all computed in the mask; 0 leaves a term out."""
+
+    l1: float = Field(1, ge=0, description="mean absolute error")
+    smooth_l1: float = Field(0, ge=0, description="absolute error, squared below 1 training SD (Girshick 2015)")
+    l2: float = Field(0, ge=0, description="mean squared error")
+    ssim: float = Field(0, ge=0, description="1 - SSIM in 3D (Wang 2004), window of 7 voxels")
+    gradient: float = Field(0, ge=0, description="mean absolute difference of the gradients (Mathieu 2016)")
+
+    @model_validator(mode="after")
+    def _has_a_term(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("every weight of `loss` is 0; give at least one, for example --set loss.l1=1")
+        return self
 
 
 class OptimConfig(Section):
@@ -65,12 +116,18 @@ class OptimConfig(Section):
     num_steps: int = Field(50_000, ge=1, description="optimiser steps of the whole run")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema_decay: float = Field(
+        0.99, ge=0, lt=1, description="of the averaged weights, which are validated and exported; 0 averages nothing"
+    )
 
 
 class ValidationConfig(Section):
     """How often the run looks at whole validation volumes, and saves where it is."""
 
     every_steps: int = Field(1000, ge=1, description="steps between two validations; a checkpoint goes with each")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many validations without a better PSNR; null never stops early"
+    )
 
 
 class InferenceConfig(Section):
@@ -84,9 +141,11 @@ class RunConfig(Section):
 
     task: TaskConfig = TaskConfig()
     space: SpaceConfig = SpaceConfig()
-    network: NetworkConfig = NetworkConfig()
+    intensity: IntensityConfig = IntensityConfig()
+    network: NetworkConfig = UNetConfig()
     patch: PatchConfig = PatchConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -95,6 +154,8 @@ class RunConfig(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
+    cache: str | None = Field(None, description="folder of prepared volumes; null: `cache` in the run folder")
+    tensorboard: bool = Field(False, description="also write TensorBoard events; needs the extra `tensorboard`")
     num_workers: int = Field(0, ge=0, le=64, description="processes that cut patches; 0 does it in the main process")
 
     @model_validator(mode="after")
@@ -103,7 +164,12 @@ class RunConfig(Section):
         if any(side % stride for side in self.patch.size):
             fitting = [max(stride, round(side / stride) * stride) for side in self.patch.size]
             raise ValueError(
-                f"patch.size {list(self.patch.size)} must be multiples of {stride} for a network of "
-                f"{len(self.network.channels)} levels and stem_stride {self.network.stem_stride}, such as {fitting}"
+                f"patch.size {list(self.patch.size)} must be multiples of {stride}, the stride of the coarsest level "
+                f"of this {self.network.name}, such as {fitting}"
+            )
+        if all(side == stride for side in self.patch.size):
+            raise ValueError(
+                f"patch.size {list(self.patch.size)} leaves one voxel on the coarsest level of this "
+                f"{self.network.name}; give at least {[2 * stride] * 3}"
             )
         return self

@@ -44,14 +44,16 @@ def in_reference_units(array: NDArray[Any], mask: NDArray[np.bool_], scale: floa
     return units
 
 
-def standardize(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Mean 0 and SD 1 inside the mask and 0 outside, float32 `(I, J, K)`: what the network sees of a source.
-
-    Blind to the image's scale and offset, so that scanners of different contrast look more alike.
-    """
+def standard_units(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Mean and SD inside the mask; the SD is at least a millionth of the mean, so that one can divide by it."""
     inside = array[mask].astype(np.float64)
-    mean, sd = inside.mean(), inside.std()
-    standard: NDArray[np.float32] = np.where(mask, (array - mean) / max(sd, 1e-6 * abs(mean)), 0).astype(np.float32)
+    mean, sd = float(inside.mean()), float(inside.std())
+    return mean, max(sd, 1e-6 * abs(mean))
+
+
+def standardize(array: NDArray[np.float32], mask: NDArray[np.bool_], mean: float, sd: float) -> NDArray[np.float32]:
+    """`(array - mean) / sd` inside the mask and 0 outside, float32 `(I, J, K)`: what the network sees of a source."""
+    standard: NDArray[np.float32] = np.where(mask, (array - np.float32(mean)) / np.float32(sd), np.float32(0))
     return standard
 
 
@@ -79,6 +81,12 @@ class PooledIntensities:
         exact = values.astype(np.float64)
         self.total += float(exact.sum())
         self.total_squares += float((exact**2).sum())
+
+    def merge(self, counts: NDArray[np.int64], total: float, total_squares: float) -> None:
+        """Add the histogram (its empty end may be missing) and the sums of another."""
+        self.counts[: counts.size] += counts
+        self.total += total
+        self.total_squares += total_squares
 
     @property
     def mean(self) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
-from torch import nn
-from torch.optim import Optimizer
 
 
 @dataclass
@@ -26,20 +25,16 @@ class Progress:
     best_psnr_db: float = float("-inf")
 
 
-def save_checkpoint(fabric: Fabric, path: Path, network: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
-    """Write weights, optimiser state and progress under a temporary name, then rename; called on every rank."""
+def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
+    """Write modules, optimiser state and progress under a temporary name, then rename; called on every rank."""
     temporary = path.with_name(f".{path.name}.tmp")
-    state: dict[str, Any] = {"network": network, "optimizer": optimizer, "progress": asdict(progress)}
-    fabric.save(temporary, state)
+    fabric.save(temporary, {**state, "progress": asdict(progress)})
     if fabric.is_global_zero:
         temporary.replace(path)
     fabric.barrier()
 
 
-def load_checkpoint(fabric: Fabric, path: Path, network: nn.Module, optimizer: Optimizer | None = None) -> Progress:
-    """Restore what `save_checkpoint` wrote; without an optimiser, the weights alone."""
-    state: dict[str, Any] = {"network": network}
-    if optimizer is not None:
-        state["optimizer"] = optimizer
-    rest = fabric.load(path, state, strict=False, weights_only=True)
+def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Progress:
+    """Restore the modules and the optimiser in `state`, by name, from what `save_checkpoint` wrote."""
+    rest = fabric.load(path, dict(state), strict=False, weights_only=True)
     return Progress(**rest["progress"])

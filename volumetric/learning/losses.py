@@ -1,17 +1,100 @@
-"""What training minimises, computed in the mask."""
+"""What training minimises: terms in one table, each computed in the mask and 0 for a perfect prediction."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import torch
 from torch import Tensor
+from torch.nn import functional
+
+from volumetric.config.run import LossConfig
+from volumetric.model.spec import AffineMap
+
+SSIM_WINDOW_VOX = 7
+
+
+class Loss:
+    """The weighted sum of terms, in network units; SSIM in reference units, since its constants need a range."""
+
+    def __init__(self, config: LossConfig, target_map: AffineMap, data_range: float) -> None:
+        """Take the weights, the units and the `data_range` of SSIM (reference units)."""
+        self._weights = {name: weight for name, weight in config.model_dump().items() if weight}
+        self._map, self._data_range = target_map, data_range
+
+    def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+        """The scalar to minimise.
+
+        Args:
+            target: `(N, 1, I, J, K)`, network units.
+            prediction: `(N, 1, I, J, K)`, network units.
+            mask: boolean `(N, 1, I, J, K)`.
+        """
+        target, prediction = target.float(), prediction.float()
+        total = prediction.new_zeros(())
+        for name, weight in self._weights.items():
+            if name == "ssim":
+                x, y = (volume * self._map.scale + self._map.center for volume in (target, prediction))
+                total = total + weight * masked_ssim(x, y, mask, data_range=self._data_range)
+            else:
+                total = total + weight * VOXELWISE[name](target, prediction, mask)
+        return total
 
 
 def masked_l1(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error over the true voxels of the mask; 0 is perfect.
+    """Mean absolute error over the true voxels of the mask."""
+    return _mean((prediction - target).abs(), mask)
 
-    Args:
-        target: `(N, 1, I, J, K)`.
-        prediction: `(N, 1, I, J, K)`.
-        mask: boolean `(N, 1, I, J, K)`.
+
+def masked_smooth_l1(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+    """Half the squared error below 1, the absolute error less a half above (Girshick 2015)."""
+    return _mean(functional.smooth_l1_loss(prediction, target, reduction="none"), mask)
+
+
+def masked_l2(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the true voxels of the mask."""
+    return _mean((prediction - target).square(), mask)
+
+
+def masked_gradient(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference of the finite differences along the three axes (Mathieu et al. 2016, exponent 1).
+
+    Counts the neighbours that both lie in the mask.
     """
+    error = prediction - target
+    total, count = error.new_zeros(()), error.new_zeros(())
+    for axis in (2, 3, 4):
+        both = mask.narrow(axis, 1, mask.shape[axis] - 1) & mask.narrow(axis, 0, mask.shape[axis] - 1)
+        total = total + (error.diff(dim=axis).abs() * both).sum()
+        count = count + both.sum()
+    return total / count.clamp_min(1)
+
+
+def masked_ssim(target: Tensor, prediction: Tensor, mask: Tensor, *, data_range: float) -> Tensor:
+    """1 - SSIM (Wang et al. 2004) with a uniform window of 7 voxels, over the mask's voxels whose window fits.
+
+    Outside the mask both volumes are taken as 0, as in a prediction file.
+    """
+    x, y = (volume * mask for volume in (target, prediction))
+    moments = torch.cat([x, y, x * x + y * y, x * y], dim=1)
+    mean_x, mean_y, squares, product = torch.split(functional.avg_pool3d(moments, SSIM_WINDOW_VOX, stride=1), 1, dim=1)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance, both = mean_x * mean_y, mean_x**2 + mean_y**2
+    similarity = (2 * luminance + c1) * (2 * (product - luminance) + c2) / ((both + c1) * (squares - both + c2))
+    margin = SSIM_WINDOW_VOX // 2
+    inner = slice(margin, -margin)
+    return _mean(1 - similarity, mask[..., inner, inner, inner])
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
     inside = mask.float()
-    return ((prediction.float() - target.float()).abs() * inside).sum() / inside.sum().clamp_min(1)
+    return (values * inside).sum() / inside.sum().clamp_min(1)
+
+
+VOXELWISE: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "l1": masked_l1,
+    "smooth_l1": masked_smooth_l1,
+    "l2": masked_l2,
+    "gradient": masked_gradient,
+}
+"""Terms in network units: (target, prediction, mask) -> scalar."""

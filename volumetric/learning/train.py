@@ -7,33 +7,32 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
 from volumetric.batch.subjects import progress as progress_bar
-from volumetric.config.resolve import as_yaml
+from volumetric.config.resolve import as_yaml, resolve
 from volumetric.config.run import RunConfig
-from volumetric.errors import InputError
-from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
-from volumetric.learning.data import CohortStatistics, Pair, patch_batches, read_pairs
-from volumetric.learning.losses import masked_l1
+from volumetric.learning.checkpoint import Progress
+from volumetric.learning.data import patch_batches
+from volumetric.learning.events import Events
+from volumetric.learning.lr_range import lr_range_test
+from volumetric.learning.optimisation import Optimisation, TrainingError, learning_rate
+from volumetric.learning.pairs import Pair, pool, read_pairs
+from volumetric.learning.plan import auto_config
+from volumetric.learning.validation import validate
 from volumetric.manifest import Manifest, read_manifest
-from volumetric.metrics.error import psnr_db
-from volumetric.metrics.ssim import ssim
 from volumetric.model.folder import SPEC, save_model
-from volumetric.model.networks import build_network, channels_last
-from volumetric.model.networks.unet import num_parameters
-from volumetric.model.predict import pick_device, synthesise
+from volumetric.model.networks import num_parameters
+from volumetric.model.predict import pick_device
 from volumetric.model.spec import ModelSpec
-from volumetric.model.windows import plan_windows
 from volumetric.outputs import check_same_settings, locked, provenance, versions, write_csv, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -41,9 +40,8 @@ log = logging.getLogger(__name__)
 MIN_VALIDATION_SUBJECTS = 3
 """With fewer, the last weights are exported: the best of so few scores would be luck."""
 
-
-class TrainingError(InputError):
-    """A training that cannot start or go on."""
+FREE_TO_CHANGE = {"num_workers", "cache", "tensorboard"}
+"""Settings that change nothing about the weights, so that a run may go on with others."""
 
 
 def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: bool = False) -> Path:
@@ -61,11 +59,10 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
     Raises:
         ManifestError: no training rows, or pairs that cannot be used (all are named).
         OutputError: `out` holds a run with another configuration or other subjects.
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or the memory is too small.
     """
-    manifest = read_manifest(*manifests)
-    _check_rows(manifest, config)
-    settings = config.model_dump(mode="json") | {"training_manifest_sha256": manifest.digest()}
+    manifest = _checked(manifests, config)
+    settings = config.model_dump(mode="json", exclude=FREE_TO_CHANGE) | {"training_manifest_sha256": manifest.digest()}
     fabric = _fabric(config)
     with locked(out) if fabric.is_global_zero else _nothing():
         if fresh and fabric.is_global_zero:
@@ -75,162 +72,163 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
         if (out / "model" / SPEC).is_file():
             log.info("%s is trained already; --fresh starts over", out)
             return out / "model"
-        statistics = CohortStatistics()
-        train_pairs = read_pairs(manifest.split("train"), config, title="reading train", statistics=statistics)
-        val_pairs = read_pairs(manifest.split("val"), config, title="reading val")
-        spec = _spec(config, manifest, statistics, train_pairs)
+        cohort = _read(manifest, config, fabric, out)
         if fabric.is_global_zero and not resumed:
             write_text(out / "config.yaml", as_yaml(config))
             write_json(out / "settings.json", settings)
             write_json(out / "provenance.json", provenance(seed=config.seed, device=str(fabric.device)))
         with _log_file(out / "log.txt"):
-            _optimise(fabric, config, spec, train_pairs, val_pairs, out)
+            _optimise(fabric, config, cohort, out)
     return out / "model"
 
 
-def _optimise(
-    fabric: Fabric, config: RunConfig, spec: ModelSpec, train_pairs: list[Pair], val_pairs: list[Pair], out: Path
-) -> None:
-    fabric.seed_everything(config.seed, verbose=False)
-    module = channels_last(build_network(config.network, len(config.task.sources)))
-    optimizer: Optimizer = AdamW(
-        module.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=False
+def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fresh: bool = False) -> RunConfig:
+    """The configuration of `--config auto`: planned from the cohort and the machine, or as planned before.
+
+    Args:
+        manifests: as in `train`.
+        overrides: `section.key=value`, over what is planned.
+        out: run folder; gets `auto.yaml`, with the reason beside each choice. One that is there is taken as it is.
+        fresh: plan anew.
+    """
+    given = resolve(None, overrides)
+    if fresh:
+        (out / "auto.yaml").unlink(missing_ok=True)
+    path = auto_config(_checked(manifests, given), given.task.sources[0], pick_device(given.device), out)
+    return resolve(path, overrides)
+
+
+def find_lr(manifests: Sequence[Path], config: RunConfig, out: Path) -> float:
+    """Try learning rates on the training people, and suggest one.
+
+    Args:
+        manifests: as in `train`.
+        config: as in `train`; its learning rate and number of steps are not used.
+        out: run folder; gets `lr_range.csv` and `lr_range.png`.
+
+    Returns:
+        The suggested peak rate.
+    """
+    manifest = _checked(manifests, config)
+    fabric = _fabric(config)
+    with locked(out):
+        cohort = _read(manifest, config, fabric, out)
+        return lr_range_test(fabric, config, cohort.spec, cohort.train, out)
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    train: list[Pair]
+    val: list[Pair]
+    spec: ModelSpec
+
+
+def _read(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> _Cohort:
+    cache = Path(config.cache) if config.cache else out / "cache"
+    with fabric.rank_zero_first():
+        train_pairs = read_pairs(manifest.split("train"), config, cache, title="reading train")
+        val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
+    statistics = pool(train_pairs, config)
+    spec = ModelSpec(
+        sources=config.task.sources,
+        target=config.task.target,
+        spacing_mm=config.space.spacing_mm,
+        source_normalization=config.intensity.source_normalization,
+        source_maps=statistics.source_maps() if config.intensity.source_normalization == "pooled" else (),
+        target_map=statistics.target_map(),
+        data_range=statistics.target.data_range(),
+        network=config.network,
+        patch_size=config.patch.size,
+        overlap=config.inference.overlap,
+        training=statistics.describe(train_pairs),
+        training_manifest_sha256=manifest.digest(),
+        versions=versions(),
     )
-    network, optimizer = fabric.setup(module, optimizer)
+    return _Cohort(train_pairs, val_pairs, spec)
+
+
+def _optimise(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> None:
+    optimisation = Optimisation(fabric, config, cohort.spec)
     last, best = out / "checkpoints" / "last.ckpt", out / "checkpoints" / "best.ckpt"
-    at = load_checkpoint(fabric, last, network, optimizer) if last.is_file() else Progress()
+    at = optimisation.restore(last) if last.is_file() else Progress()
+    num_steps = config.optim.num_steps
+    log.info(
+        "%s: %s parameters, %d training and %d validation subjects, on %s, %d threads, from step %d of %d",
+        config.network.name, f"{num_parameters(optimisation.averaged):,}", len(cohort.train), len(cohort.val),
+        fabric.device, torch.get_num_threads(), at.step, num_steps,
+    )  # fmt: skip
     batches: Any = fabric.setup_dataloaders(
         patch_batches(
-            train_pairs,
+            cohort.train,
             config,
-            spec.target_map,
+            cohort.spec,
             first_step=at.step,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         ),
         use_distributed_sampler=False,
     )
-    num_steps = config.optim.num_steps
-    log.info(
-        "%s: %s parameters, %d training and %d validation subjects (%.1f GB), on %s, %d threads, from step %d of %d",
-        config.network.name, f"{num_parameters(module):,}", len(train_pairs), len(val_pairs),
-        sum(pair.num_bytes for pair in [*train_pairs, *val_pairs]) / 1e9, fabric.device, torch.get_num_threads(),
-        at.step, num_steps,
-    )  # fmt: skip
     losses: list[float] = []
     start, first_step = time.perf_counter(), at.step
-    network.train()
-    with progress_bar("training", num_steps, "steps", done=at.step) as advance:
-        for batch in batches:
-            loss = _train_step(fabric, config, network, optimizer, batch, at.step)
-            losses.append(loss)
+    with (
+        Events(out / "tensorboard", wanted=config.tensorboard and fabric.is_global_zero, step=at.step) as events,
+        progress_bar("training", num_steps, "steps", done=at.step) as advance,
+    ):
+        for batch in () if _ran_dry(config, at) else batches:
+            rate = learning_rate(config.optim, at.step)
+            losses.append(optimisation.step(batch, at.step, rate))
             at.step += 1
-            advance(f"loss {loss:.3f}")
+            advance(f"loss {losses[-1]:.3f}")
+            events.scalars({"loss": losses[-1], "lr": rate}, at.step)
             if at.step % config.validation.every_steps == 0 or at.step == num_steps:
-                at.history.append(_row(config, at.step, losses, module, spec, val_pairs, fabric))
+                row = {"step": float(at.step), "lr": rate, "train_loss": float(np.mean(losses))}
+                picture = out / "validation.png" if fabric.is_global_zero else None
+                row |= validate(
+                    optimisation.averaged, cohort.spec, cohort.val, fabric.device,
+                    picture=picture, title=f"step {at.step}",
+                )  # fmt: skip
+                log.info("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+                events.scalars(row, at.step)
+                at.history.append(row)
                 losses.clear()
-                save_checkpoint(fabric, last, network, optimizer, at)
-                psnr = at.history[-1].get("val_psnr_db", -math.inf)
-                if psnr > at.best_psnr_db:
-                    at.best_psnr_db = psnr
-                    save_checkpoint(fabric, best, network, optimizer, at)
+                better = row.get("val_psnr_db", -math.inf) > at.best_psnr_db
+                at.best_psnr_db = max(at.best_psnr_db, row.get("val_psnr_db", -math.inf))
+                if better:
+                    optimisation.save(best, at)
+                optimisation.save(last, at)
                 if fabric.is_global_zero:
                     write_csv(out / "history.csv", at.history)
-                network.train()
+                if _ran_dry(config, at):
+                    break
     seconds = time.perf_counter() - start
     if at.step > first_step:
         log.info("%d steps in %.0f s, %.2f s a step", at.step - first_step, seconds, seconds / (at.step - first_step))
-    if len(val_pairs) >= MIN_VALIDATION_SUBJECTS:
-        load_checkpoint(fabric, best, network)
+    if len(cohort.val) >= MIN_VALIDATION_SUBJECTS:
+        optimisation.restore(best)
         log.info("exporting the best weights, validation PSNR %.2f dB", at.best_psnr_db)
     if fabric.is_global_zero:
-        save_model(out / "model", module, spec)
+        save_model(out / "model", optimisation.averaged, cohort.spec)
         log.info("model written to %s", out / "model")
 
 
-def _train_step(
-    fabric: Fabric, config: RunConfig, network: nn.Module, optimizer: Optimizer, batch: Mapping[str, Tensor], step: int
-) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
-    loss = masked_l1(batch["target"], network(batch["source"]), batch["mask"])
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"the loss is {loss.item()} at step {step}; lower the learning rate, for example "
-            f"--set optim.lr={config.optim.lr / 3:.1g}"
-        )
-    fabric.backward(loss)
-    fabric.clip_gradients(network, optimizer, max_norm=config.optim.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.item()
+def _ran_dry(config: RunConfig, at: Progress) -> bool:
+    """Whether the last `validation.patience` validations brought nothing better."""
+    scores = [row["val_psnr_db"] for row in at.history if "val_psnr_db" in row]
+    if config.validation.patience is None or not scores:
+        return False
+    dry = len(scores) - 1 - int(np.argmax(scores)) >= config.validation.patience
+    if dry:
+        log.info("stopping at step %d: %d validations without a better PSNR", at.step, config.validation.patience)
+    return dry
 
 
-def learning_rate(config: RunConfig, step: int) -> float:
-    """Linear warm-up to the peak rate, then a cosine down to zero (Loshchilov & Hutter 2017)."""
-    warmup = round(config.optim.warmup_fraction * config.optim.num_steps)
-    if step < warmup:
-        return config.optim.lr * (step + 1) / warmup
-    return config.optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.optim.num_steps - warmup)))
-
-
-def _row(
-    config: RunConfig,
-    step: int,
-    losses: list[float],
-    network: nn.Module,
-    spec: ModelSpec,
-    pairs: list[Pair],
-    fabric: Fabric,
-) -> dict[str, float]:
-    """One row of `history.csv`; the validation scores stand in it if there are validation subjects."""
-    row = {"step": float(step), "lr": learning_rate(config, step - 1), "train_loss": float(np.mean(losses))}
-    if pairs:
-        row |= _validate(network, spec, pairs, fabric.device)
-    log.info("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-    return row
-
-
-def _validate(network: nn.Module, spec: ModelSpec, pairs: list[Pair], device: torch.device) -> dict[str, float]:
-    """Mean in-mask PSNR and SSIM over whole volumes in model space."""
-    network.eval()
-    scores = []
-    for pair in pairs:
-        plan = plan_windows(pair.mask[0], spec.patch_size, spec.overlap)
-        prediction = synthesise(network, spec, pair.sources, pair.mask[0], plan, device).clip(min=0)
-        mask = torch.from_numpy(pair.mask[0])
-        arguments = torch.from_numpy(pair.target[0]), torch.from_numpy(prediction)
-        scores.append(
-            (
-                psnr_db(*arguments, mask=mask, data_range=spec.data_range),
-                ssim(*arguments, mask=mask, data_range=spec.data_range),
-            )
-        )
-    psnr, similarity = np.mean(scores, axis=0)
-    return {"val_psnr_db": float(psnr), "val_ssim": float(similarity)}
-
-
-def _spec(config: RunConfig, manifest: Manifest, statistics: CohortStatistics, pairs: list[Pair]) -> ModelSpec:
-    return ModelSpec(
-        sources=config.task.sources,
-        target=config.task.target,
-        spacing_mm=config.space.spacing_mm,
-        target_map=statistics.target_map(),
-        data_range=statistics.target.data_range(),
-        network=config.network,
-        patch_size=config.patch.size,
-        overlap=config.inference.overlap,
-        training=statistics.describe(pairs),
-        training_manifest_sha256=manifest.digest(),
-        versions=versions(),
-    )
-
-
-def _check_rows(manifest: Manifest, config: RunConfig) -> None:
+def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:
+    manifest = read_manifest(*manifests)
     rows = manifest.split("train")
     if not rows:
         raise TrainingError(f"{manifest.name}: no row has split `train`; fill the split column")
     manifest.require([*rows, *manifest.split("val")], [*config.task.sources, config.task.target])
+    return manifest
 
 
 def _fabric(config: RunConfig) -> Fabric:
@@ -251,10 +249,10 @@ def _fabric(config: RunConfig) -> Fabric:
 
 
 def _forget(out: Path) -> None:
-    """Remove what a training writes, and nothing else."""
-    for folder in ("checkpoints", "model"):
+    """Remove what a training writes, and nothing else; prepared volumes stay, since they depend on the scans alone."""
+    for folder in ("checkpoints", "model", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    for file in ("config.yaml", "settings.json", "provenance.json", "history.csv", "log.txt"):
+    for file in ("config.yaml", "settings.json", "provenance.json", "history.csv", "log.txt", "validation.png"):
         (out / file).unlink(missing_ok=True)
 
 

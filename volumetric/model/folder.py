@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from volumetric.config.resolve import as_yaml
 from volumetric.errors import InputError
@@ -27,7 +27,7 @@ class ModelError(InputError):
 
 def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     """Write a model folder; equal weights give equal bytes."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _each_once(network).items()}
     write_bytes(folder / WEIGHTS, save(tensors))
     write_text(folder / SPEC, as_yaml(spec))
 
@@ -54,11 +54,22 @@ def load_model(path: Path | str, *, device: str = "auto") -> Model:
     network = build_network(spec.network, len(spec.sources))
     weights = (folder / WEIGHTS).read_bytes()
     try:
-        network.load_state_dict(load(weights))
+        tensors = load(weights)
+        if tensors.keys() != _each_once(network).keys():
+            raise RuntimeError(f"other tensors: {sorted(tensors.keys() ^ _each_once(network).keys())}")
+        network.load_state_dict(tensors, strict=False)  # the second names of shared tensors are missing
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{folder / WEIGHTS}: the weights do not fit {SPEC} or are damaged ({reason})") from error
     return Model(spec, network, sha256=hash_bytes(weights, (folder / SPEC).read_bytes()), device=device)
+
+
+def _each_once(network: nn.Module) -> dict[str, Tensor]:
+    """The state by name, without second names: MONAI's DynUNet holds its blocks under two."""
+    state: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in network.state_dict().items():
+        state.setdefault(tensor.data_ptr(), (name, tensor))
+    return dict(state.values())
 
 
 def _read_spec(path: Path) -> ModelSpec:

@@ -13,7 +13,7 @@ from torch import nn
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import spacing_mm
-from volumetric.imaging.intensity import standardize
+from volumetric.imaging.intensity import standard_units, standardize
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.networks import channels_last
@@ -123,12 +123,21 @@ def synthesise(
         The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
     """
     inside = torch.from_numpy(mask).to(device)
-    volume = torch.from_numpy(np.stack([standardize(source, mask) for source in sources])).to(device)
+    volume = torch.from_numpy(_in_network_units(spec, sources, mask)).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         out = stitch(volume, plan, network)[0]
     units = (out * spec.target_map.scale + spec.target_map.center) * inside
     array: NDArray[np.float32] = units.cpu().numpy()
     return array
+
+
+def _in_network_units(spec: ModelSpec, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What the network sees of sources `(C, I, J, K)` in reference units."""
+    if spec.source_normalization == "zscore":
+        own = [standard_units(source, mask) for source in sources]
+    else:
+        own = [(source_map.center, source_map.scale) for source_map in spec.source_maps]
+    return np.stack([standardize(source, mask, *units) for source, units in zip(sources, own, strict=True)])
 
 
 def pick_device(device: str) -> torch.device:

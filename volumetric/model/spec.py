@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from volumetric.config.network import NetworkConfig
 from volumetric.config.run import Contrast
@@ -46,15 +46,23 @@ class ModelSpec(Section):
         target_map: of the target.
     """
 
+    @model_validator(mode="after")
+    def _every_source_has_its_map(self) -> Self:
+        if len(self.source_maps) != (len(self.sources) if self.source_normalization == "pooled" else 0):
+            raise ValueError(f"{len(self.source_maps)} source_maps do not fit source_normalization and sources")
+        return self
+
     format_version: Literal[1] = 1
     sources: tuple[Contrast, ...]
     target: Contrast
     spacing_mm: tuple[float, float, float] | None
     mask: MaskSpec = MaskSpec()
     preparation: str | None = Field(None, description="recipe the training scans were prepared by; null: as they came")
-    source_normalization: Literal["zscore"] = Field(
-        "zscore", description="each source to mean 0 and SD 1 in its own mask; background 0"
+    source_normalization: Literal["zscore", "pooled"] = Field(
+        "zscore",
+        description="zscore: each source to mean 0 and SD 1 in its own mask; pooled: by `source_maps`; background 0",
     )
+    source_maps: tuple[AffineMap, ...] = Field((), description="of each source, where the normalisation is pooled")
     target_map: AffineMap
     intensity_scale: float = INTENSITY_SCALE
     data_range: float = Field(gt=0, description="upper end of the range of PSNR and SSIM, reference units")

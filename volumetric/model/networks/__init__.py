@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from volumetric.config.network import NetworkConfig
+from volumetric.config.network import NetworkConfig, SeedUNetConfig, UNetConfig
+from volumetric.model.networks.from_monai import dynunet, segresnet, swinunetr
+from volumetric.model.networks.seed_unet import SeedUNet
 from volumetric.model.networks.unet import UNet
 
 
-def _unet(config: NetworkConfig, in_channels: int) -> nn.Module:
+def _unet(config: UNetConfig, in_channels: int) -> nn.Module:
     return UNet(
         in_channels,
         1,
@@ -22,7 +25,17 @@ def _unet(config: NetworkConfig, in_channels: int) -> nn.Module:
     )
 
 
-NETWORKS: Mapping[str, Callable[[NetworkConfig, int], nn.Module]] = {"unet": _unet}
+def _seed_unet(config: SeedUNetConfig, in_channels: int) -> nn.Module:
+    return SeedUNet(in_channels, 1)
+
+
+NETWORKS: Mapping[str, Callable[[Any, int], nn.Module]] = {
+    "unet": _unet,
+    "seed_unet": _seed_unet,
+    "segresnet": segresnet,
+    "dynunet": dynunet,
+    "swinunetr": swinunetr,
+}
 """Name -> builder of a network from `(N, in_channels, I, J, K)` to `(N, 1, I, J, K)`."""
 
 
@@ -35,3 +48,8 @@ def channels_last(network: nn.Module) -> nn.Module:
     """The network with its weights laid out channels last, which its convolutions are faster with; same numbers."""
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-_NORMS: Mapping[str, Callable[[int], nn.Module]] = {
-    "instance": lambda channels: nn.InstanceNorm3d(channels, affine=True),
-    "batch": lambda channels: nn.BatchNorm3d(channels),
-    "group": lambda channels: nn.GroupNorm(max(1, channels // 8), channels),
-    "none": lambda channels: nn.Identity(),
-}
+from volumetric.model.networks.norms import NORMS
 
 
 class UNet(nn.Module):
@@ -49,7 +44,7 @@ class UNet(nn.Module):
             channels: width of each level, finest first.
             num_blocks: residual blocks at each level on the way down; one on the way up.
             stem_stride: 1, or 2 for a finest level at half resolution.
-            norm: `instance`, `batch`, `group` or `none`.
+            norm: an entry of `NORMS`.
         """
         super().__init__()
         self.stem = nn.Conv3d(in_channels, channels[0], 3, stride=stem_stride, padding=1)
@@ -89,10 +84,10 @@ class _ResidualBlock(nn.Module):
         nn.init.zeros_(last.weight)  # each block starts as the identity
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.body = nn.Sequential(
-            _NORMS[norm](channels),
+            NORMS[norm](channels),
             nn.LeakyReLU(0.01),
             nn.Conv3d(channels, channels, 3, padding=1, bias=norm == "none"),
-            _NORMS[norm](channels),
+            NORMS[norm](channels),
             nn.LeakyReLU(0.01),
             last,
         )
@@ -107,8 +102,3 @@ def _double(features: Tensor) -> Tensor:
     size = [2 * n for n in features.shape[2:]]
     doubled: Tensor = functional.interpolate(features, size=size, mode="trilinear", align_corners=False)
     return doubled
-
-
-def num_parameters(network: nn.Module) -> int:
-    """How many numbers training changes."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)

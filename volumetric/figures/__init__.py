@@ -1,0 +1,1 @@
+"""Pictures as PNG files: slices of volumes, and curves."""

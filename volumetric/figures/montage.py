@@ -1,0 +1,65 @@
+"""Slices of a subject's volumes side by side, and the signed error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetric.figures.canvas import new_figure, save_png
+
+GREY_UPPER = 2.5
+"""White, in reference units: T2w fluid is about that bright."""
+ERROR_UPPER = 1.0
+"""The deepest red and blue of an error map, in reference units."""
+
+
+def montage(
+    volumes: Mapping[str, NDArray[Any]],
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    *,
+    spacing_mm: NDArray[np.float64],
+    title: str,
+    out: Path,
+) -> None:
+    """Three planes through the middle of sources, truth, prediction and error (prediction - truth).
+
+    Left in the picture is the patient's left; grey goes from 0 to 2.5 and the error from -1 to 1 reference units.
+
+    Args:
+        volumes: the sources by name, each `(I, J, K)` along RAS axes, reference units, 0 outside the mask.
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`.
+        spacing_mm: voxel size, `(3,)`.
+        title: above the picture.
+        out: PNG to write.
+    """
+    columns = {**volumes, "truth": truth, "prediction": prediction, "prediction - truth": prediction - truth}
+    i, j, k = (n // 2 for n in truth.shape)
+    width, depth, height = np.array(truth.shape) * spacing_mm
+    figure = new_figure(2.75 * len(columns), 2.75 * (depth + 2 * height) / max(width, depth), dark=True)
+    axes = figure.subplots(3, len(columns), height_ratios=[depth, height, height], squeeze=False)
+    for column, (name, volume) in enumerate(columns.items()):
+        error = column == len(columns) - 1
+        upper = ERROR_UPPER if error else GREY_UPPER
+        # the middle of the brain's length is between its ventricles, so a little above and beside it
+        planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
+        for row, (plane, up, along) in enumerate(planes):
+            shown = axes[row, column].imshow(
+                np.ma.masked_equal(plane.T, 0) if error else plane.T,
+                cmap="RdBu_r" if error else "gray",
+                vmin=-upper if error else 0,
+                vmax=upper,
+                origin="lower",
+                aspect=spacing_mm[up] / spacing_mm[along],
+                interpolation="nearest",
+            )
+            axes[row, column].set(xticks=[], yticks=[], facecolor="black")
+        axes[0, column].set_title(name, color="white")
+    figure.colorbar(shown, ax=axes[:, -1], shrink=0.5).ax.tick_params(colors="white")
+    figure.suptitle(title, color="white")
+    save_png(figure, out)

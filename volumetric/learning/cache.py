@@ -1,0 +1,70 @@
+"""Arrays on disk under a key of what they were made from: made once, memory-mapped by whoever needs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetric.errors import InputError
+
+
+class CacheError(InputError):
+    """Prepared arrays that have no room."""
+
+
+def cached(cache: Path, key: str, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Path:
+    """The folder of the arrays of a key; `make` is called where there is none.
+
+    Several processes may ask at once: each makes its own, and the first to finish is kept.
+
+    Args:
+        cache: parent of all such folders.
+        key: changes whenever the arrays would; a hash.
+        make: returns the arrays by name.
+
+    Returns:
+        `cache/key`, holding one `NAME.npy` an array; whole, since it was renamed into place.
+
+    Raises:
+        CacheError: the disk is full.
+    """
+    folder = cache / key
+    if folder.is_dir():
+        return folder
+    arrays = make()
+    num_bytes = sum(array.nbytes for array in arrays.values())
+    cache.mkdir(parents=True, exist_ok=True)
+    if num_bytes > shutil.disk_usage(cache).free:
+        raise CacheError(
+            f"{cache}: the disk is full ({num_bytes / 1e6:.0f} MB are needed for one subject); make room, or name a "
+            "folder on another disk with --set cache=FOLDER"
+        )
+    temporary = Path(mkdtemp(prefix=f".{key[:8]}.", dir=cache))
+    try:
+        for name, array in arrays.items():
+            with (temporary / f"{name}.npy").open("wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        with suppress(OSError):  # another process was first
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def mapped(folder: Path, name: str) -> NDArray[Any]:
+    """An array of a cached folder, memory-mapped; what is written to it stays in this process.
+
+    Opened anew each time, since every mapping holds a file open and cohorts are larger than the limit on those.
+    """
+    array: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="c")
+    return array

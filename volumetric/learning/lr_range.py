@@ -1,0 +1,84 @@
+"""The learning-rate range test (Smith 2017): a rate that rises from step to step, until the loss runs away."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from volumetric.batch.subjects import progress as progress_bar
+from volumetric.config.run import RunConfig
+from volumetric.figures.curve import learning_rate_curve
+from volumetric.learning.data import patch_batches
+from volumetric.learning.optimisation import Optimisation, TrainingError
+from volumetric.learning.pairs import Pair
+from volumetric.model.spec import ModelSpec
+from volumetric.outputs import write_csv
+
+log = logging.getLogger(__name__)
+
+NUM_STEPS = 100
+RATES = np.geomspace(1e-5, 0.3, NUM_STEPS)
+SMOOTHING = 0.9
+DIVERGED = 4.0
+"""The test ends where the smoothed loss is so many times its lowest."""
+
+
+def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: list[Pair], out: Path) -> float:
+    """Train for at most a hundred steps on rising rates.
+
+    Args:
+        fabric: the device.
+        config: everything but the rate and the number of steps.
+        spec: of the model to be.
+        pairs: training subjects.
+        out: folder that gets `lr_range.csv` and `lr_range.png`.
+
+    Returns:
+        A third of the rate at which the smoothed loss is lowest: just before it stops falling.
+
+    Raises:
+        TrainingError: the loss ran away before the tenth step.
+    """
+    trial = config.model_copy(update={"optim": config.optim.model_copy(update={"num_steps": NUM_STEPS})})
+    optimisation = Optimisation(fabric, trial, spec)
+    losses: list[float] = []
+    with progress_bar("learning rates", NUM_STEPS, "steps") as advance:
+        batches: Any = fabric.setup_dataloaders(
+            patch_batches(pairs, trial, spec, first_step=0), use_distributed_sampler=False
+        )
+        for batch in batches:
+            try:
+                losses.append(optimisation.step(batch, len(losses), float(RATES[len(losses)])))
+            except TrainingError:
+                if not losses:
+                    raise
+                break
+            advance(f"rate {RATES[len(losses) - 1]:.1e}  loss {losses[-1]:.3f}")
+            if losses[-1] > 2 * DIVERGED * losses[0] or smoothed(losses)[-1] > DIVERGED * smoothed(losses).min():
+                break
+    if len(losses) < 10:
+        raise TrainingError(f"the loss ran away at a rate of {RATES[len(losses)]:.1g} already; look at the scans")
+    smooth = smoothed(losses)
+    suggestion = float(RATES[int(np.argmin(smooth))] / 3)
+    rates = RATES[: len(losses)]
+    write_csv(
+        out / "lr_range.csv",
+        [{"lr": float(r), "loss": x, "smoothed": float(s)} for r, x, s in zip(rates, losses, smooth, strict=True)],
+    )
+    learning_rate_curve(rates.tolist(), losses, smooth.tolist(), suggestion, out / "lr_range.png")
+    log.info("suggested: --set optim.lr=%.1e (%s shows the curve)", suggestion, out / "lr_range.png")
+    return suggestion
+
+
+def smoothed(losses: list[float]) -> NDArray[np.float64]:
+    """Exponential moving average of weight 0.9, without the bias of its start (Kingma and Ba 2015)."""
+    average, smooth = 0.0, np.empty(len(losses))
+    for n, loss in enumerate(losses):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        smooth[n] = average / (1 - SMOOTHING ** (n + 1))
+    return smooth

@@ -1,0 +1,136 @@
+"""Weights on their way: one optimiser step, the averaged weights, and the schedule of the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from volumetric.config.run import OptimConfig, RunConfig
+from volumetric.errors import InputError
+from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
+from volumetric.learning.losses import Loss
+from volumetric.model.networks import build_network, channels_last
+from volumetric.model.spec import ModelSpec
+
+
+class TrainingError(InputError):
+    """A training that cannot start or go on."""
+
+
+class Optimisation:
+    """A network, its averaged twin and its optimiser, on the device.
+
+    Attributes:
+        averaged: exponential moving average of the weights (Polyak and Juditsky 1992), with the newest buffers; it is
+            what is validated and exported.
+    """
+
+    def __init__(self, fabric: Fabric, config: RunConfig, spec: ModelSpec) -> None:
+        """Fresh weights from the configuration's seed."""
+        fabric.seed_everything(config.seed, verbose=False)
+        module = channels_last(build_network(config.network, len(config.task.sources)))
+        optimizer: Optimizer = AdamW(
+            module.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=False
+        )
+        self._fabric, self._config = fabric, config
+        self._network, self._optimizer = fabric.setup(module, optimizer)
+        self._average = AveragedModel(module, multi_avg_fn=_towards(config.optim.ema_decay))
+        self._module = module
+        self._loss = Loss(config.loss, spec.target_map, spec.data_range)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The averaged network."""
+        return self._average.module
+
+    def step(self, batch: Mapping[str, Tensor], number: int, lr: float) -> float:
+        """Learn from a batch; the loss before it.
+
+        Raises:
+            TrainingError: the loss is not finite, or the memory is too small.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._network.train()
+        with _memory_advice(self._config):
+            loss = self._loss(batch["target"], self._network(batch["source"]), batch["mask"])
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss.item()} at step {number}; lower the learning rate, for example "
+                    f"--set optim.lr={lr / 3:.1g}, or look for one with --find-lr"
+                )
+            self._fabric.backward(loss)
+            self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._config.optim.clip_norm)
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._average.update_parameters(self._module)
+        return loss.item()
+
+    def save(self, path: Path, progress: Progress) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(self._fabric, path, self._state(), progress)
+
+    def restore(self, path: Path) -> Progress:
+        """Go back to a checkpoint."""
+        return load_checkpoint(self._fabric, path, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {"network": self._network, "averaged": self._average, "optimizer": self._optimizer}
+
+
+def learning_rate(optim: OptimConfig, step: int) -> float:
+    """Linear warm-up to the peak rate, then a cosine down to zero (Loshchilov & Hutter 2017)."""
+    warmup = round(optim.warmup_fraction * optim.num_steps)
+    if step < warmup:
+        return optim.lr * (step + 1) / warmup
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, optim.num_steps - warmup)))
+
+
+def _towards(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """The moving average's update; the decay rises from 0.2 to its value, so that first weights are soon forgotten."""
+
+    @torch.no_grad()
+    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], num_averaged: Tensor | int) -> None:
+        n = int(num_averaged)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, share)
+
+    return update
+
+
+@contextmanager
+def _memory_advice(config: RunConfig) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        raise TrainingError(memory_advice(config)) from error
+
+
+def memory_advice(config: RunConfig) -> str:
+    """What to lower, and to what, when the memory is too small."""
+    size, batch, network = config.patch.size, config.patch.batch_size, config.network
+    smaller = [max(network.stride, int(0.75 * side) // network.stride * network.stride) for side in size]
+    ways = []
+    if batch > 1:
+        each = min(config.patch.num_per_volume, batch // 2)
+        ways.append(f"--set patch.batch_size={batch // 2 // each * each} --set patch.num_per_volume={each}")
+    if smaller != list(size):
+        ways.append(f"--set patch.size={str(smaller).replace(' ', '')}")
+    if network.name in ("unet", "dynunet"):
+        ways.append(f"--set network.channels={str([max(1, n // 2) for n in network.channels]).replace(' ', '')}")
+    return (
+        f"out of memory with patches of {list(size)} voxels, {batch} in a batch, network {network.name}; lower one "
+        f"of them, in this order: {', or '.join(ways) or 'a smaller network'}"
+    )
