@@ -37,6 +37,7 @@ BASE = [
     "patch.batch_size=1",
     "patch.num_per_volume=1",
     "optim.lr=1e-3",
+    "loss.ssim=0",
     "device=cpu",
 ]
 APPEARANCE = [f"augmentation.{name}_probability=0.3" for name in ("bias", "gamma", "noise", "blur", "low_resolution")]

@@ -60,7 +60,7 @@ def test_every_term_is_blind_outside_the_mask_and_zero_for_a_perfect_prediction(
     mask[..., 8:] = False
     changed = torch.where(mask, prediction, 1e3)
     for name in LossConfig.model_fields:
-        term = Loss(LossConfig.model_validate({"l1": 0, name: 1}), UNIT, 1.0)
+        term = Loss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 1.0)
         assert term(target, target, mask).item() == pytest.approx(0, abs=1e-6), name
         assert term(target, prediction, mask).item() > 0.01, name
         assert term(target, prediction, mask).item() == pytest.approx(term(target, changed, mask).item(), rel=1e-6), (
@@ -69,7 +69,7 @@ def test_every_term_is_blind_outside_the_mask_and_zero_for_a_perfect_prediction(
 
 
 def test_terms_add_up_with_their_weights(volumes):
-    parts = {name: Loss(LossConfig.model_validate({"l1": 0, name: 1}), UNIT, 2.0)(*volumes).item()
+    parts = {name: Loss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 2.0)(*volumes).item()
              for name in LossConfig.model_fields}  # fmt: skip
     whole = Loss(LossConfig(l1=1, smooth_l1=2, l2=3, ssim=4, gradient=5), UNIT, 2.0)(*volumes).item()
     assert whole == pytest.approx(sum(w * parts[n] for n, w in zip(parts, range(1, 6), strict=True)), rel=1e-5)
@@ -88,7 +88,7 @@ def test_ssim_is_computed_in_reference_units(volumes):
 def test_every_term_has_gradients_that_lower_it(volumes):
     target, prediction, mask = volumes
     for name in LossConfig.model_fields:
-        term = Loss(LossConfig.model_validate({"l1": 0, name: 1}), UNIT, 1.0)
+        term = Loss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 1.0)
         moved = prediction.clone().requires_grad_()
         before = term(target, moved, mask)
         before.backward()
@@ -99,5 +99,5 @@ def test_every_term_has_gradients_that_lower_it(volumes):
 
 def test_a_loss_without_any_term_is_refused():
     with pytest.raises(ConfigError, match="every weight of `loss` is 0"):
-        resolve(None, ["loss.l1=0"])
+        resolve(None, ["loss.l1=0", "loss.ssim=0"])
     assert np.isclose(resolve(None, ["loss.ssim=0.5"]).loss.ssim, 0.5)

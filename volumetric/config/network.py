@@ -26,7 +26,7 @@ class UNetConfig(Section):
         1, description="2: the finest level works at half resolution, about seven times cheaper"
     )
     norm: Literal["instance", "batch", "group", "fixed_group", "none"] = Field(
-        "instance", description="normalisation layer; batch, fixed_group and none do not depend on the window"
+        "none", description="normalisation layer; batch, fixed_group and none do not depend on the window"
     )
 
     @property

@@ -98,7 +98,7 @@ class LossConfig(Section):
     l1: float = Field(1, ge=0, description="mean absolute error")
     smooth_l1: float = Field(0, ge=0, description="absolute error, squared below 1 training SD (Girshick 2015)")
     l2: float = Field(0, ge=0, description="mean squared error")
-    ssim: float = Field(0, ge=0, description="1 - SSIM in 3D (Wang 2004), window of 7 voxels")
+    ssim: float = Field(1, ge=0, description="1 - SSIM in 3D (Wang 2004), window of 7 voxels")
     gradient: float = Field(0, ge=0, description="mean absolute difference of the gradients (Mathieu 2016)")
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ class UNet(nn.Module):
         channels: Sequence[int],
         num_blocks: int = 2,
         stem_stride: int = 1,
-        norm: str = "instance",
+        norm: str = "none",
     ) -> None:
         """Build with random weights.
 
