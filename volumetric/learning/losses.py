@@ -77,7 +77,10 @@ def masked_ssim(target: Tensor, prediction: Tensor, mask: Tensor, *, data_range:
     """
     x, y = (volume * mask for volume in (target, prediction))
     moments = torch.cat([x, y, x * x + y * y, x * y], dim=1)
-    mean_x, mean_y, squares, product = torch.split(functional.avg_pool3d(moments, SSIM_WINDOW_VOX, stride=1), 1, dim=1)
+    for axis in range(3):  # the uniform window is separable: 21 sums a voxel instead of 343
+        window = [SSIM_WINDOW_VOX if axis == other else 1 for other in range(3)]
+        moments = functional.avg_pool3d(moments, window, stride=1)
+    mean_x, mean_y, squares, product = torch.split(moments, 1, dim=1)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance, both = mean_x * mean_y, mean_x**2 + mean_y**2
     similarity = (2 * luminance + c1) * (2 * (product - luminance) + c2) / ((both + c1) * (squares - both + c2))
