@@ -72,3 +72,20 @@ def test_a_failed_subject_is_exit_code_1(tmp_path, run_folder):
     assert "p1" in result.stderr
     assert "not a NIfTI file" in result.stderr
     assert len(list((tmp_path / "out").rglob("*_T2w.nii.gz"))) == 1
+
+
+def test_config_auto_plans_trains_and_keeps_its_plan(tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", ["train", "test"])
+    quick = ("--set", "optim.num_steps=2", "--set", "validation.every_steps=2", "--set", "device=cpu")
+    first = volumetric("train", cohort, "--config", "auto", "--out", tmp_path / "run", *quick)
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "run" / "model" / "model.yaml").is_file()
+    plan = (tmp_path / "run" / "auto.yaml").read_text()
+    assert "spacing_mm: [4.0, 5.0, 4.5]  # that of all scans looked at" in plan
+    again = volumetric("train", cohort, "--config", "auto", "--out", tmp_path / "run", *quick)
+    assert again.returncode == 0
+    assert "as it is" in again.stderr
+    assert (tmp_path / "run" / "auto.yaml").read_text() == plan
+    rates = volumetric("train", cohort, "--config", TINY, "--out", tmp_path / "rates", "--find-lr")
+    assert rates.returncode == 0, rates.stderr
+    assert 0 < float(rates.stdout) < 1

@@ -13,6 +13,8 @@ from volumetric.figures.canvas import new_figure, save_png
 
 GREY_UPPER = 2.5
 """White, in reference units: T2w fluid is about that bright."""
+SOURCE_UPPER = 1.8
+"""White of the sources."""
 ERROR_UPPER = 1.0
 """The deepest red and blue of an error map, in reference units."""
 
@@ -28,7 +30,7 @@ def montage(
 ) -> None:
     """Three planes through the middle of sources, truth, prediction and error (prediction - truth).
 
-    Left in the picture is the patient's left; grey goes from 0 to 2.5 and the error from -1 to 1 reference units.
+    Left in the picture is the patient's left; grey goes from 0 to 2.5 (sources: 1.8) and the error from -1 to 1 reference units.
 
     Args:
         volumes: the sources by name, each `(I, J, K)` along RAS axes, reference units, 0 outside the mask.
@@ -45,7 +47,7 @@ def montage(
     axes = figure.subplots(3, len(columns), height_ratios=[depth, height, height], squeeze=False)
     for column, (name, volume) in enumerate(columns.items()):
         error = column == len(columns) - 1
-        upper = ERROR_UPPER if error else GREY_UPPER
+        upper = ERROR_UPPER if error else SOURCE_UPPER if name in volumes else GREY_UPPER
         # the middle of the brain's length is between its ventricles, so a little above and beside it
         planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
         for row, (plane, up, along) in enumerate(planes):
