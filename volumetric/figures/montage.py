@@ -30,7 +30,8 @@ def montage(
 ) -> None:
     """Three planes through the middle of sources, truth, prediction and error (prediction - truth).
 
-    Left in the picture is the patient's left; grey goes from 0 to 2.5 (sources: 1.8) and the error from -1 to 1 reference units.
+    Left in the picture is the patient's left; in reference units grey goes from 0 to 2.5 (sources: 1.8), the error
+    from -1 to 1.
 
     Args:
         volumes: the sources by name, each `(I, J, K)` along RAS axes, reference units, 0 outside the mask.
