@@ -131,11 +131,11 @@ def train_shortly(network, side=32, steps=25):
     return network.eval()
 
 
-def lattice_peak(network, side=64, volumes=3):
+def lattice_peak(network, side=64):
     """The power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest; noise in."""
     generator = torch.Generator().manual_seed(4)
     spectra = []
-    for _ in range(volumes):
+    for _ in range(3):
         with torch.inference_mode():
             out = network(torch.randn(1, 1, side, side, side, generator=generator))[0, 0].numpy()
         power = np.abs(np.fft.fftn(out - out.mean())) ** 2
