@@ -5,6 +5,7 @@ SUBJECTS ?= 16
 SEED     ?= 0
 MANIFEST ?= $(DATA)/manifest.csv
 RUN      ?= runs/demo
+PREPARED ?= data/prepared
 INPUT    ?= $(MANIFEST)
 SPLIT    ?= test
 PYTHON   ?= python3
@@ -16,12 +17,12 @@ STAMP := $(VENV)/.made
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train infer evaluate test reliability lint bench clean
+.PHONY: help setup demo data prepare train infer evaluate test reliability lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "variables: CONFIG=$(CONFIG) DATA=$(DATA) SUBJECTS=$(SUBJECTS) SEED=$(SEED)"
-	@echo "           MANIFEST=$(MANIFEST) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
+	@echo "           MANIFEST=$(MANIFEST) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT) PREPARED=$(PREPARED)"
 	@echo "your own scans: make train CONFIG=configs/t1w_to_t2w.yaml MANIFEST=my.csv RUN=runs/mine"
 
 setup: $(STAMP)  ## virtual environment with everything pinned (done once)
@@ -38,6 +39,9 @@ demo: data  ## simulated cohort -> model -> full T2w volumes -> scores
 
 data: $(STAMP)  ## the simulated cohort: DATA, SUBJECTS, SEED
 	$(RUN_IN)volumetric phantom --out $(DATA) --subjects $(SUBJECTS) --seed $(SEED)
+
+prepare: $(STAMP)  ## raw scans -> pairs: MANIFEST, PREPARED
+	$(RUN_IN)volumetric prepare $(MANIFEST) --out $(PREPARED)
 
 train: $(STAMP)  ## train: MANIFEST, CONFIG, RUN
 	$(RUN_IN)volumetric train $(MANIFEST) --config $(CONFIG) --out $(RUN)

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from volumetric.cohort.phantom import PhantomTask
 from volumetric.config.resolve import resolve
+from volumetric.imaging.geometry import Space
 from volumetric.imaging.nifti import Image, write_image
+from volumetric.imaging.registration import random_moves
+from volumetric.imaging.resample import resample
 from volumetric.manifest import Row, write_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,6 +56,29 @@ def brain_pair(seed: int, shape=(31, 37, 29), affine: np.ndarray | None = None) 
     return tuple(Image((v * s * inside).astype(np.float32), affine) for v, s in zip((t1w, t2w), scales, strict=True))
 
 
+def raw_pair(seed: int, move: np.ndarray | None = None) -> tuple[Image, Image]:
+    """The same as a scanner gives them: the T2w on a turned grid of its own, moved by `move` (world mm)."""
+    t1w, t2w = brain_pair(seed, shape=(47, 53, 43), affine=oblique_affine("LAS", spacing=(3.0, 2.6, 3.2)))
+    grid = Space((51, 44, 58), oblique_affine("PIR", spacing=(2.7, 3.4, 2.9), degrees=4))
+    centres = [space.affine @ [*((np.array(space.shape) - 1) / 2), 1] for space in (t1w.space, grid)]
+    grid.affine[:3, 3] += (centres[0] - centres[1])[:3]
+    there = resample(t2w.array, t2w.space, grid, "linear")
+    return t1w, Image(there, grid.affine if move is None else move @ grid.affine)
+
+
+def write_raw_cohort(folder: Path, splits: list[str]) -> Path:
+    """A manifest of such pairs, each moved otherwise."""
+    rows = []
+    for number, split in enumerate(splits):
+        (move,) = random_moves(1, np.zeros(3), seed=number, shift_mm=5, turn_deg=4)
+        paths = {c: folder / f"p{number}" / f"{c}.nii.gz" for c in ("t1w", "t2w")}
+        for path, image in zip(paths.values(), raw_pair(number, move), strict=True):
+            write_image(path, image)
+        rows.append(Row(f"p{number}", split=split, paths=paths, covariates={"site": "here"}))
+    write_manifest(folder / "raw.csv", rows)
+    return folder / "raw.csv"
+
+
 def write_cohort(folder: Path, splits: list[str], **options) -> Path:
     """A manifest of brain pairs, one for each split named."""
     rows = []
@@ -62,6 +89,13 @@ def write_cohort(folder: Path, splits: list[str], **options) -> Path:
         rows.append(Row(f"p{number}", split=split, paths=paths))
     write_manifest(folder / "manifest.csv", rows)
     return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def simulated_scan():
+    """One simulated person at 2.5 mm: t1w, t2w, mask, tissues and their space."""
+    task = PhantomTask(Path(), 0, 2.5)
+    return task.compute(0, task.read(0))[1]
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,7 @@ def test_modules_are_short_named_by_a_noun_or_verb_and_open_with_a_sentence(name
 def test_the_command_line_calls_front_doors_alone():
     doors = {f"volumetric.{room}" for room in ("cli", "errors", "batch", "config")} | {
         "volumetric.cohort.phantom",
+        "volumetric.preparation.prepare",
         "volumetric.learning.train",
         "volumetric.synthesis.infer",
         "volumetric.evaluation.evaluate",

@@ -6,7 +6,7 @@ import csv
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from volumetric.errors import InputError
@@ -14,7 +14,9 @@ from volumetric.outputs import hash_json, write_csv
 
 CONTRASTS = ("t1w", "t2w", "pdw", "flair")
 LABELS = ("mask", "tissues", "lesions")
-PATH_COLUMNS = CONTRASTS + LABELS
+NATIVE = "native_"
+"""Before a contrast or `mask`: the same on the raw reference scan's own grid, where `prepare` made another."""
+PATH_COLUMNS = (*CONTRASTS, *LABELS, *(NATIVE + column for column in (*CONTRASTS, "mask")))
 SPLITS = ("train", "val", "test")
 _KNOWN_COLUMNS = ("subject_id", "session_id", "split", "fold", *PATH_COLUMNS)
 
@@ -47,6 +49,11 @@ class Row:
     def name(self) -> str:
         """How messages call this row: `ms01` or `ms01/study2`."""
         return f"{self.subject_id}/{self.session_id}" if self.session_id else self.subject_id
+
+    def native(self) -> Row | None:
+        """The same visit on the raw reference scan's own grid, or None where the manifest has no such columns."""
+        paths = {c.removeprefix(NATIVE): path for c, path in self.paths.items() if c.startswith(NATIVE)}
+        return replace(self, paths=paths) if paths else None
 
     def path(self, column: str) -> Path:
         """The file of a column.

@@ -1,4 +1,7 @@
 import logging
+import os
+import signal
+from dataclasses import dataclass
 
 import pytest
 
@@ -74,3 +77,47 @@ def test_without_a_terminal_progress_is_a_line_every_tenth(caplog):
         for number in range(20):
             advance(str(number))
     assert [r.message.split(" of")[0] for r in caplog.records] == ["work: 35", "work: 40", "work: 45", "work: 50"]
+
+
+@dataclass(frozen=True)
+class Dying:
+    """Doubles numbers in processes; one of them kills its own."""
+
+    deadly: int | None = None
+
+    def name(self, item):
+        return f"n{item}"
+
+    def finished(self, item):
+        return None
+
+    def read(self, item):
+        if item == 3:
+            raise InputError("no such scan")
+        return item
+
+    def compute(self, item, loaded):
+        if item == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 2 * loaded
+
+    def write(self, item, result):
+        return {"doubled": result, "process": os.getpid()}
+
+
+def test_processes_give_the_same_outcomes_in_the_same_order():
+    outcomes = run_subjects(Dying(), [4, 3, 2, 1], title="t", jobs=2)
+    assert [(o.name, o.status, o.row.get("doubled")) for o in outcomes] == [
+        ("n4", "ok", 8),
+        ("n3", "failed", None),
+        ("n2", "ok", 4),
+        ("n1", "ok", 2),
+    ]
+    assert os.getpid() not in {o.row.get("process") for o in outcomes}
+
+
+def test_a_killed_process_costs_its_own_subject_alone():
+    outcomes = run_subjects(Dying(deadly=2), [1, 2, 4, 5], title="t", jobs=2)
+    assert [o.status for o in outcomes] == ["ok", "failed", "ok", "ok"]
+    assert "killed" in outcomes[1].error
+    assert "--jobs" in outcomes[1].error

@@ -11,7 +11,7 @@ def volumetric(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
-@pytest.mark.parametrize("verb", ["phantom", "train", "infer", "evaluate", "config"])
+@pytest.mark.parametrize("verb", ["phantom", "prepare", "train", "infer", "evaluate", "config"])
 def test_help_has_an_example(verb):
     result = volumetric(verb, "--help")
     assert result.returncode == 0
@@ -30,6 +30,7 @@ def test_config_prints_what_resolves(tmp_path):
     assert result.returncode == 0
     assert "lr: 0.0003" in result.stdout
     assert '"stem_stride"' in volumetric("config", "--schema").stdout
+    assert "num_starts: 3" in volumetric("config", "--recipe", "--set", "registration.num_starts=3").stdout
 
 
 def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder):

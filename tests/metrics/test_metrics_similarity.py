@@ -1,4 +1,4 @@
-"""Pearson's correlation against hand-computed numbers and SciPy."""
+"""Pearson's correlation and mutual information against hand-computed numbers, SciPy and scikit-image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from skimage.measure import pearson_corr_coeff
+from skimage.metrics import normalized_mutual_information as skimage_nmi
 
-from volumetric.metrics.similarity import pearson
+from volumetric.metrics.similarity import normalized_mutual_information, pearson
 
 if TYPE_CHECKING:
     from tests.metrics.conftest import Case
@@ -61,3 +62,24 @@ def test_a_single_voxel_has_no_correlation(case: Case) -> None:
     mask = np.zeros(case.truth.shape, bool)
     mask[3, 4, 5] = True
     assert math.isnan(pearson(case.truth, case.prediction, mask=mask))
+
+
+def test_nmi_by_hand() -> None:
+    truth = np.repeat([0.0, 1.0], 4).reshape(2, 2, 2)
+    assert normalized_mutual_information(truth, 5 - 3 * truth, bins=2) == pytest.approx(2)
+    prediction = np.tile([0.0, 0.0, 1.0, 1.0], 2).reshape(2, 2, 2)
+    assert normalized_mutual_information(truth, prediction, bins=2) == pytest.approx(1)
+    # joint probabilities 3/8, 1/8, 1/8, 3/8
+    prediction = np.array([0, 0, 0, 1, 0, 1, 1, 1.0]).reshape(2, 2, 2)
+    joint = -(6 / 8 * math.log(3 / 8) + 2 / 8 * math.log(1 / 8))
+    assert normalized_mutual_information(truth, prediction, bins=2) == pytest.approx(2 * math.log(2) / joint)
+    assert math.isnan(normalized_mutual_information(truth, np.ones_like(truth)))
+
+
+def test_nmi_agrees_with_scikit_image_and_sees_one_bright_voxel_as_one(case: Case) -> None:
+    truth, prediction = (v.astype(np.float64) for v in (case.truth, case.prediction))
+    clipped = [np.clip(v, *np.quantile(v, [0.005, 0.995], method="nearest")) for v in (truth, prediction)]
+    value = normalized_mutual_information(case.truth, case.prediction, bins=20)
+    assert value == pytest.approx(skimage_nmi(*clipped, bins=20), rel=1e-3)
+    truth[0, 0, 0] = 1e9
+    assert normalized_mutual_information(truth, case.prediction, bins=20) == pytest.approx(value, rel=1e-2)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from typing import Literal, Protocol, TypeVar
 
 from rich.console import Console
@@ -60,8 +64,8 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_subjects(task: SubjectTask[I, L, R], items: Sequence[I], *, title: str) -> list[Outcome]:
-    """Do a task for each subject, in order.
+def run_subjects(task: SubjectTask[I, L, R], items: Sequence[I], *, title: str, jobs: int = 1) -> list[Outcome]:
+    """Do a task for each subject.
 
     An `InputError` or `OSError`, or the device running out of memory, costs that subject alone; anything
     else is a defect of this program and is raised.
@@ -70,19 +74,19 @@ def run_subjects(task: SubjectTask[I, L, R], items: Sequence[I], *, title: str) 
         task: what to do.
         items: the subjects.
         title: the word on the progress bar.
+        jobs: subjects at a time, each in a process of its own; 1 stays in this one. Task and items must then pickle.
 
     Returns:
         One outcome per item, in the items' order.
     """
-    outcomes = []
+    outcomes: dict[int, Outcome] = {}
     with progress(title, len(items), "subjects") as advance:
-        for item in items:
-            outcome = _one(task, item)
+        for number, outcome in _here(task, items) if jobs == 1 else _in_processes(task, items, jobs):
             if outcome.status == "failed":
                 log.error("%s: %s", outcome.name, outcome.error)
-            outcomes.append(outcome)
+            outcomes[number] = outcome
             advance(outcome.name)
-    return outcomes
+    return [outcomes[number] for number in range(len(items))]
 
 
 def exit_status(outcomes: Iterable[Outcome]) -> int:
@@ -115,6 +119,41 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
             log.info("%s: %d of %d %s  %s", title, count, total, unit, remark)
 
     yield advance
+
+
+def _here(task: SubjectTask[I, L, R], items: Sequence[I]) -> Iterator[tuple[int, Outcome]]:
+    for number, item in enumerate(items):
+        yield number, _one(task, item)
+
+
+def _in_processes(task: SubjectTask[I, L, R], items: Sequence[I], jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """As subjects finish. A process that dies breaks its whole pool, so what it left undone is then done one by one."""
+    left = dict(enumerate(items))
+    for at_once in (jobs, *[1] * len(items)):
+        if not left:
+            return
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        with ProcessPoolExecutor(at_once, get_context("spawn"), _begin_process, (threads,)) as pool:
+            # one by one, only the first may be lost to a broken pool
+            these = left if at_once > 1 else dict([next(iter(left.items()))])
+            futures = {pool.submit(_one, task, item): number for number, item in these.items()}
+            for future in as_completed(futures):
+                number = futures[future]
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    if at_once > 1:
+                        continue
+                    died = "its process was killed, perhaps for want of memory; give fewer --jobs"
+                    outcome = Outcome(task.name(left[number]), "failed", error=died)
+                del left[number]
+                yield number, outcome
+
+
+def _begin_process(threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("volumetric").setLevel(logging.INFO)
 
 
 def _one(task: SubjectTask[I, L, R], item: I) -> Outcome:

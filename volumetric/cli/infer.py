@@ -20,11 +20,15 @@ def infer(
         typer.Option("--input", help="`contrast=file` of one subject, for a model with several sources; repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="The scans are raw: prepare them first as the training scans were.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Synthesise again what is there.")] = False,
 ) -> None:
     """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
 
     Examples: `volumetric infer t1w.nii.gz --model runs/mine --out synthetic`
+    · `volumetric infer raw_t1w.nii.gz --prepare --model runs/mine --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
     from volumetric.batch.subjects import exit_status
@@ -38,6 +42,7 @@ def infer(
         split=split,
         named=contrast_files(named or []),
         device=device_name(device),
+        prepare=prepare,
         fresh=fresh,
     )
     print(out / "predictions.csv")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from volumetric.config.network import DEFAULT_NETWORK, NETWORK_NAMES
 from volumetric.config.run import RunConfig
+from volumetric.config.section import Section
 from volumetric.errors import InputError
 from volumetric.manifest import closest
+
+S = TypeVar("S", bound=Section)
 
 
 class ConfigError(InputError):
@@ -21,9 +24,15 @@ class ConfigError(InputError):
 
 
 def resolve(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """`resolve_as` of a training run."""
+    return resolve_as(RunConfig, path, overrides)
+
+
+def resolve_as(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
     """Read a configuration file over the defaults, then apply overrides.
 
     Args:
+        kind: what is configured: `RunConfig` or `PreparationConfig`.
         path: YAML holding differences from the defaults, or None. `extends: other.yaml` (relative to the
             file) takes another file's differences first.
         overrides: `section.key=value`, the value written as YAML; applied in order.
@@ -35,9 +44,9 @@ def resolve(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     for override in overrides:
         tree = _set(tree, override)
     try:
-        return RunConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{path or 'the configuration'}: " + "; ".join(_sentences(error))) from error
+        raise ConfigError(f"{path or 'the configuration'}: " + "; ".join(_sentences(error, kind))) from error
 
 
 def as_yaml(config: BaseModel) -> str:
@@ -99,12 +108,12 @@ def _set(tree: dict[str, Any], override: str) -> dict[str, Any]:
     return _merged(tree, change)
 
 
-def _sentences(error: ValidationError) -> Iterator[str]:
+def _sentences(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
     for problem in error.errors():
         keys = [str(part) for part in problem["loc"] if not isinstance(part, int) and part not in NETWORK_NAMES]
         where = ".".join(keys)
         if problem["type"] == "extra_forbidden":
-            meant = closest(where, sorted(_keys(RunConfig)))
+            meant = closest(where, sorted(_keys(kind)))
             hint = f"did you mean `{meant}`?" if meant else "see `volumetric config --schema`"
             yield f"unknown key `{where}`; {hint}"
         elif problem["type"] == "value_error":

@@ -19,12 +19,13 @@ from volumetric.evaluation.pairing import (
     Predictions,
     Scored,
     check_scale,
+    on_its_grid,
     open_predictions,
     read_prediction,
     read_scored,
 )
 from volumetric.evaluation.summary import summary_rows
-from volumetric.manifest import Row, read_manifest
+from volumetric.manifest import NATIVE, Row, read_manifest
 from volumetric.metrics.table import METRICS, score
 from volumetric.model.predict import pick_device
 from volumetric.outputs import hash_file, hash_json, locked, versions, write_csv, write_json
@@ -170,8 +171,9 @@ class _Scoring:
         return before if before["fingerprint"] == self._fingerprint(item) else None
 
     def read(self, item: Row) -> tuple[Scored, NDArray[np.float32], float]:
-        scored = read_scored(item, self._source, self._target)
-        prediction, divisor = read_prediction(self._found.find(item), scored, self._scale, name=item.name)
+        file = self._found.find(item)
+        scored = read_scored(on_its_grid(item, file, self._target), self._source, self._target)
+        prediction, divisor = read_prediction(file, scored, self._scale, name=item.name)
         return scored, prediction, divisor
 
     def compute(self, item: Row, loaded: tuple[Scored, NDArray[np.float32], float]) -> list[dict[str, object]]:
@@ -221,7 +223,8 @@ class _Scoring:
         return self._out / "subjects" / f"{item.name.replace('/', '_')}.json"
 
     def _fingerprint(self, item: Row) -> str:
-        files = [item.path(c) for c in (self._source, self._target, "mask") if c in item.paths]
+        columns = [prefix + c for prefix in ("", NATIVE) for c in (self._source, self._target, "mask")]
+        files = [item.path(c) for c in columns if c in item.paths]
         settings = [self._data_range, self._scale, self._training.cross.tolist(), versions()["volumetric"]]
         return hash_json([settings, [hash_file(file) for file in [*files, self._found.find(item)]]])
 

@@ -114,6 +114,16 @@ def open_predictions(folder: Path) -> Predictions:
     return Predictions(folder, facts, listed)
 
 
+def on_its_grid(row: Row, prediction: Path, target: str) -> Row:
+    """The row's prepared pair, or its native one where that is on the prediction's grid."""
+    native = row.native()
+    if native is None:
+        return row
+    space = read_image(prediction).space
+    prepared = same_space(read_image(row.path(target)).space, space)
+    return row if prepared or not same_space(read_image(native.path(target)).space, space) else native
+
+
 def read_scored(row: Row, source: str, target: str) -> Scored:
     """Read source and truth of a subject by the intensity rule: each divided by its own in-mask median.
 

@@ -107,6 +107,48 @@ def with_spacing(space: Space, target_mm: tuple[float, float, float]) -> Space:
     return Space((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
+def transform_points(matrix: NDArray[np.float64], points: NDArray[Any]) -> NDArray[np.float64]:
+    """Points `(N, 3)` through a matrix `(4, 4)`."""
+    return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3], dtype=np.float64)
+
+
+def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The way back through a matrix `(4, 4)`."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
+def moved(space: Space, matrix: NDArray[np.float64]) -> Space:
+    """The grid carried along by a world-to-world matrix `(4, 4)`.
+
+    The fixed world sees an image registered by `fixed_to_moving` on `moved(image, inverse(fixed_to_moving))`.
+    """
+    return Space(space.shape, matrix @ space.affine)
+
+
+def mask_points(space: Space, mask: NDArray[np.bool_], *, most: int = 20_000) -> NDArray[np.float64]:
+    """World coordinates of voxels of a mask, evenly thinned to at most about `most`: `(N, 3)` mm."""
+    voxels = np.argwhere(mask)
+    voxels = voxels[:: max(1, len(voxels) // most)]
+    return transform_points(space.affine, voxels)
+
+
+def displacement_mm(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    """How far a world-to-world matrix moves points `(N, 3)`, in the mean."""
+    return float(np.linalg.norm(transform_points(matrix, points) - points, axis=1).mean())
+
+
+def rotation_deg(matrix: NDArray[np.float64]) -> float:
+    """The angle of a world-to-world matrix's rotation, 0 to 180; of an affine one, that of the nearest rotation."""
+    u, _, v = np.linalg.svd(matrix[:3, :3])
+    return float(np.rad2deg(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1))))
+
+
+def overlap(space: Space, points: NDArray[np.float64]) -> float:
+    """The share of points `(N, 3)` mm that lie inside a grid, 0 to 1."""
+    voxels = transform_points(inverse(space.affine), points)
+    return float(((voxels >= -0.5) & (voxels <= np.array(space.shape) - 0.5)).all(axis=1).mean())
+
+
 def bounding_box(mask: NDArray[np.bool_]) -> Slices:
     """The smallest box that holds every true voxel of `mask` `(I, J, K)`.
 
@@ -120,6 +162,14 @@ def bounding_box(mask: NDArray[np.bool_]) -> Slices:
         hits = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         slices.append(slice(int(hits[0]), int(hits[-1]) + 1))
     return slices[0], slices[1], slices[2]
+
+
+def widened(box: Slices, shape: Shape, margin_vox: NDArray[np.int64]) -> Slices:
+    """A box with `margin_vox` more voxels on both sides of each axis, as far as the grid reaches."""
+    i, j, k = (
+        slice(max(0, s.start - int(m)), min(n, s.stop + int(m))) for s, n, m in zip(box, shape, margin_vox, strict=True)
+    )
+    return i, j, k
 
 
 def crop(space: Space, box: Slices) -> Space:

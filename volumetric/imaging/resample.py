@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
 from volumetric.imaging.geometry import Space
+from volumetric.imaging.itk import to_sitk
 
 Interpolation = Literal["linear", "nearest", "cubic"]
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline}
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def resample(
@@ -41,8 +41,8 @@ def resample(
                 sigma_vox = np.sqrt(ratio**2 - 1) / 2.3548  # FWHM = 2 sqrt(2 ln 2) sigma
                 volume = gaussian_filter1d(volume, sigma_vox, axis=axis, mode="nearest")
     moved = sitk.Resample(
-        _to_sitk(volume, source),
-        _to_sitk(np.zeros((1, 1, 1), np.float32), target, size=target.shape),
+        to_sitk(volume, source),
+        to_sitk(np.zeros((1, 1, 1), np.float32), target, size=target.shape),
         sitk.Transform(),
         _INTERPOLATORS[interpolation],
         0.0,
@@ -59,13 +59,11 @@ def _coarsening(source: Space, target: Space) -> NDArray[np.float64]:
     return ratios
 
 
-def _to_sitk(array: NDArray[np.float32], space: Space, size: tuple[int, int, int] | None = None) -> sitk.Image:
-    if size is None:
-        image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
-    else:
-        image = sitk.Image([int(n) for n in size], sitk.sitkFloat32)
-    direction = _RAS_TO_LPS @ space.affine[:3, :3] / space.spacing_mm
-    image.SetSpacing([float(s) for s in space.spacing_mm])
-    image.SetOrigin([float(x) for x in _RAS_TO_LPS @ space.affine[:3, 3]])
-    image.SetDirection([float(x) for x in direction.ravel()])
-    return image
+def continue_outwards(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Give each voxel outside the mask the value of the nearest inside.
+
+    So interpolation at the mask's rim does not mix in the background's 0.
+    """
+    nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
+    spread: NDArray[np.float32] = array[tuple(nearest)]
+    return spread

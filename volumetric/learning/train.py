@@ -27,6 +27,7 @@ from volumetric.learning.lr_range import lr_range_test
 from volumetric.learning.optimisation import Optimisation, TrainingError, learning_rate
 from volumetric.learning.pairs import Pair, pool, read_pairs
 from volumetric.learning.plan import auto_config
+from volumetric.learning.prepared import recipe_of, warn_of_quality
 from volumetric.learning.validation import validate
 from volumetric.manifest import Manifest, read_manifest
 from volumetric.model.folder import SPEC, save_model
@@ -140,6 +141,7 @@ def _read(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> _
         network=config.network,
         patch_size=config.patch.size,
         overlap=config.inference.overlap,
+        preparation=recipe_of(manifest),
         training=statistics.describe(train_pairs),
         training_manifest_sha256=manifest.digest(),
         versions=versions(),
@@ -227,7 +229,9 @@ def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:
     rows = manifest.split("train")
     if not rows:
         raise TrainingError(f"{manifest.name}: no row has split `train`; fill the split column")
-    manifest.require([*rows, *manifest.split("val")], [*config.task.sources, config.task.target])
+    rows = (*rows, *manifest.split("val"))
+    manifest.require(rows, [*config.task.sources, config.task.target])
+    warn_of_quality(rows)
     return manifest
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Flips, Slices, Space, bounding_box, crop, flips_to_ras, same_space, with_spacing
 from volumetric.imaging.intensity import in_reference_units, reference_scale
 from volumetric.imaging.nifti import Image
-from volumetric.imaging.resample import resample
+from volumetric.imaging.resample import continue_outwards, resample
 
 Spacing = tuple[float, float, float]
 _SAME_MM = 1e-3  # grids nearer than this need no interpolation; float32 headers are off by a tenth of it
@@ -70,16 +69,10 @@ class ModelView:
         whole[self.box] = volume
         upright = self.flips.apply_to_space(self.scan)
         if not same_space(self.whole, upright, tolerance_mm=_SAME_MM):
-            whole = resample(self._spread(whole), self.whole, upright, "cubic")
+            inside = np.zeros(whole.shape, bool)
+            inside[self.box] = self.mask
+            whole = resample(continue_outwards(whole, inside), self.whole, upright, "cubic")
         return np.ascontiguousarray(self.flips.invert(whole) * self.scan_mask)
-
-    def _spread(self, whole: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Continue the brain's values outwards, so that interpolation at its rim does not mix in the background's 0."""
-        inside = np.zeros(whole.shape, bool)
-        inside[self.box] = self.mask
-        nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-        spread: NDArray[np.float32] = whole[tuple(nearest)]
-        return spread
 
 
 def view_in_model_space(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | None) -> ModelView:
@@ -121,7 +114,7 @@ def check_one_grid(images: Mapping[str, Image], *, name: str) -> None:
             if shapes[0] != shapes[1]
             else f"the shape of `{first}` but another affine, so equal voxels lie at different places"
         )
-        raise PairError(f"subject {name}: `{key}` has {what}; register and resample them onto one grid first")
+        raise PairError(f"subject {name}: `{key}` has {what}; make pairs of raw scans with `volumetric prepare`")
 
 
 def _to_whole(array: NDArray[Any], scan: Space, flips: Flips, whole: Space) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from volumetric.config.network import NetworkConfig
+from volumetric.config.preparation import PreparationConfig
 from volumetric.config.run import Contrast
 from volumetric.config.section import Section
 from volumetric.imaging.intensity import INTENSITY_SCALE
@@ -57,7 +58,9 @@ class ModelSpec(Section):
     target: Contrast
     spacing_mm: tuple[float, float, float] | None
     mask: MaskSpec = MaskSpec()
-    preparation: str | None = Field(None, description="recipe the training scans were prepared by; null: as they came")
+    preparation: PreparationConfig | None = Field(
+        None, description="recipe the training scans were prepared by; null: as they came"
+    )
     source_normalization: Literal["zscore", "pooled"] = Field(
         "zscore",
         description="zscore: each source to mean 0 and SD 1 in its own mask; pooled: by `source_maps`; background 0",

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
+from volumetric.imaging.nifti import Image
 from volumetric.simulation.fields import axes_mm
 
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
@@ -121,6 +122,15 @@ def load_template() -> Template:
         (np.argwhere(in_white) + affine[:3, 3]).astype(np.float32),
         _depth_mm(~ventricles)[in_white],
     )
+
+
+def load_template_t1w() -> Image:
+    """The same average's T1w image, brain only: float32 on its 1 mm grid in MNI152 space.
+
+    Raises:
+        TemplateError: nilearn or its files are absent.
+    """
+    return Image(*_read("t1"))
 
 
 def _read(name: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

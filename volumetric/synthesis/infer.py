@@ -6,14 +6,19 @@ import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from volumetric.batch.subjects import Outcome, run_subjects
+from volumetric.config.preparation import SIDECAR
+from volumetric.errors import InputError
+from volumetric.imaging.alignment import align
+from volumetric.imaging.mask import BrainMask
 from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.model.folder import load_model
 from volumetric.model.predict import Model, Prediction
 from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
+from volumetric.simulation.template import load_template_t1w
 from volumetric.synthesis.inputs import Subject, find_subjects
 
 log = logging.getLogger(__name__)
@@ -29,6 +34,7 @@ def infer(
     split: str = "all",
     named: Mapping[str, Path] | None = None,
     device: str = "auto",
+    prepare: bool = False,
     fresh: bool = False,
 ) -> list[Outcome]:
     """Write the missing contrast of every subject.
@@ -40,6 +46,7 @@ def infer(
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
         device: `auto`, `cpu` or `cuda`.
+        prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
         fresh: synthesise again what is there already.
 
     Returns:
@@ -49,6 +56,11 @@ def infer(
         InputError: the call itself is wrong; nothing has been written.
     """
     loaded = load_model(model, device=device)
+    if prepare and loaded.spec.preparation is None:
+        raise InputError(
+            f"{model}: the model was trained on scans as they came, so there is no recipe to follow; "
+            "leave --prepare out, or train on what `volumetric prepare` wrote"
+        )
     subjects = find_subjects(inputs, loaded.spec, split=split, named=named)
     with locked(out):
         write_json(
@@ -61,7 +73,7 @@ def infer(
                 "HowToAcknowledge": NOTICE,
             },
         )
-        outcomes = run_subjects(_Synthesis(loaded, out, fresh), subjects, title="infer")
+        outcomes = run_subjects(_Synthesis(loaded, out, prepare, fresh), subjects, title="infer")
         _write_table(out, subjects, outcomes)
     return outcomes
 
@@ -75,8 +87,8 @@ class _Loaded:
 class _Synthesis:
     """One subject: read the sources, predict, write image and sidecar."""
 
-    def __init__(self, model: Model, out: Path, fresh: bool) -> None:
-        self._model, self._out, self._fresh = model, out, fresh
+    def __init__(self, model: Model, out: Path, prepare: bool, fresh: bool) -> None:
+        self._model, self._out, self._prepare, self._fresh = model, out, prepare, fresh
 
     def name(self, item: Subject) -> str:
         return item.row.name
@@ -86,20 +98,36 @@ class _Synthesis:
         if self._fresh or not image.is_file() or not sidecar.is_file():
             return None
         before = json.loads(sidecar.read_text())
-        same = before["model_sha256"] == self._model.sha256 and before["source_sha256"] == self._hashes(item)
-        return {"path": item.output.as_posix()} if same else None
+        now = {"model_sha256": self._model.sha256, "source_sha256": self._hashes(item), "prepared_here": self._prepare}
+        return {"path": item.output.as_posix()} if all(before.get(k) == now[k] for k in now) else None
 
     def read(self, item: Subject) -> _Loaded:
         images: dict[str, Image] = {c: read_image(item.row.path(c)) for c in self._model.spec.sources}
         return _Loaded(images, read_labels(item.row.path("mask")) if "mask" in item.row.paths else None)
 
     def compute(self, item: Subject, loaded: _Loaded) -> Prediction:
-        return self._model.predict(loaded.images, loaded.mask)
+        recipe = self._model.spec.preparation
+        if recipe is None or not self._prepare:
+            return self._model.predict(loaded.images, loaded.mask)
+        template = load_template_t1w() if recipe.grid.space == "mni" else None
+        found = align(loaded.images, recipe, given=loaded.mask, template=template, name=item.row.name)
+        prediction = self._model.predict(found.prepared.images, found.prepared.mask)
+        image = found.return_to_native(prediction.image)
+        return replace(
+            prediction,
+            image=image.with_array(image.array.clip(min=0)),
+            mask=BrainMask(found.native.mask.array, found.rule),
+            warnings=(*found.warnings, *prediction.warnings),
+        )
 
     def write(self, item: Subject, result: Prediction) -> Mapping[str, object]:
         image, sidecar = self._paths(item)
         spec = self._model.spec
-        for warning in result.warnings:
+        warnings = list(result.warnings)
+        scan = item.row.path(spec.sources[0])
+        if spec.preparation is not None and not self._prepare and not (scan.parent / SIDECAR).is_file():
+            warnings.append("the model was trained on prepared scans; if this one is raw, give --prepare")
+        for warning in warnings:
             log.warning("%s: %s", item.row.name, warning)
         sidecar.unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
         write_image(image, result.image)
@@ -117,7 +145,8 @@ class _Synthesis:
                 "model_sha256": self._model.sha256,
                 "source_sha256": self._hashes(item),
                 "windows": {"size": result.plan.size, "overlap": spec.overlap, "number": len(result.plan.starts)},
-                "warnings": result.warnings,
+                "prepared_here": self._prepare,
+                "warnings": warnings,
                 "versions": versions(),
             },
         )

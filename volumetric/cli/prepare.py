@@ -1,0 +1,52 @@
+"""`volumetric prepare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def prepare(
+    manifests: Annotated[list[Path], typer.Argument(help="CSV files of raw scans.", metavar="MANIFEST...")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    config: Annotated[Path | None, typer.Option(help="YAML of differences from the default recipe.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows to take: train, val, test or all.")] = "all",
+    jobs: Annotated[int | None, typer.Option(help="Visits at a time; as many as cores if not given.", min=1)] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Prepare again what is there.")] = False,
+) -> None:
+    """Make pairs of raw scans: one grid, no shading, a brain mask, and a quality of each. Repeating it goes on.
+
+    Examples: `volumetric prepare raw.csv --out prepared`;
+    `volumetric prepare raw.csv --out prepared --set grid.spacing_mm=1 --set grid.crop_margin_mm=10`
+    """
+    from volumetric.batch.subjects import exit_status
+    from volumetric.config.preparation import PreparationConfig
+    from volumetric.config.resolve import resolve_as
+
+    recipe = resolve_as(PreparationConfig, config, overrides or ())
+    from volumetric.preparation.prepare import prepare as run
+
+    done = run(manifests, out, recipe, split=split, jobs=jobs, fresh=fresh)
+    _show(done.quality)
+    print(done.manifest)
+    raise typer.Exit(exit_status(done.outcomes))
+
+
+def _show(quality: Sequence[Mapping[str, object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = {"moved_mm": ".2f", "moved_deg": ".2f", "nmi_before": ".4f", "nmi_after": ".4f", "residual_mm": ".3f",
+             "residual_deg": ".3f", "overlap": ".3f", "brain_ml": ".0f"}  # fmt: skip
+    table = Table("subject", "contrast", "qc", *shown, "reasons")
+    for row in quality:
+        name = "/".join(str(row[key]) for key in ("subject_id", "session_id") if row.get(key))
+        cells = [format(row[key], form) if key in row else "" for key, form in shown.items()]
+        table.add_row(name, str(row.get("contrast", "")), str(row["qc"]), *cells, str(row["reasons"]))
+    Console(width=None if Console().is_terminal else 200).print(table)

@@ -1,0 +1,89 @@
+"""How raw scans become prepared pairs: the recipe that `prepare` follows and a model folder remembers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from volumetric.config.run import Contrast, Millimetres
+from volumetric.config.section import Section
+
+RECIPE_FILE = "preparation.yaml"
+"""Beside a prepared manifest: the recipe it was made by. `train` copies it into the model folder."""
+SIDECAR = "preparation.json"
+"""Beside the images of a prepared visit: what became of it."""
+
+Iterations = Annotated[int, Field(ge=1, le=1000)]
+
+
+class BiasConfig(Section):
+    """N4 bias field correction (Tustison 2010), fitted on a shrunken image and applied at full resolution."""
+
+    enabled: bool = Field(True, description="false leaves the shading in")
+    working_mm: float = Field(4, ge=1, le=10, description="voxel size at which the field is fitted")
+    iterations: tuple[Iterations, ...] = Field(
+        (50, 50, 50, 50), min_length=1, max_length=6, description="most iterations at each level, coarsest first"
+    )
+
+
+class RegistrationConfig(Section):
+    """Every other contrast onto the reference, by mutual information (Mattes 2003)."""
+
+    transform: Literal["rigid", "affine"] = Field(
+        "rigid", description="rigid is right for one head on one day; affine absorbs scaling errors of a scanner"
+    )
+    num_starts: int = Field(
+        8, ge=1, le=100, description="where the search begins: the scanner's coordinates, centres of mass, random moves"
+    )
+
+
+class GridConfig(Section):
+    """The grid that a prepared pair lies on."""
+
+    space: Literal["reference", "mni"] = Field(
+        "reference", description="the reference image's own place, or MNI152 by an affine registration"
+    )
+    spacing_mm: Millimetres | None = Field(
+        None, description="isotropic voxel size; null keeps the reference's own (mni: 1)"
+    )
+    crop_margin_mm: float | None = Field(
+        None, ge=0, le=100, description="cut the grid to the brain with this margin; null cuts nothing"
+    )
+
+
+Threshold = tuple[float, float]
+
+
+class QualityConfig(Section):
+    """Where a pair is worth a warning, and where it fails: two numbers each, the warning first."""
+
+    residual_mm: Threshold = Field((0.5, 2), description="mean shift left in the brain, above")
+    residual_deg: Threshold = Field((0.5, 2), description="rotation left, above")
+    brain_ml_low: Threshold = Field((900, 600), description="volume of the brain mask, below")
+    brain_ml_high: Threshold = Field((1900, 2500), description="volume of the brain mask, above")
+    overlap: Threshold = Field(
+        (0.98, 0.8), description="share of the brain inside the other scan's field of view, below"
+    )
+    snr: Threshold = Field((8, 3), description="in-mask median over noise SD, below")
+    nmi_gain: Threshold = Field((-0.002, -0.02), description="normalised mutual information, after minus before, below")
+
+
+class PreparationConfig(Section):
+    """The whole recipe."""
+
+    reference: Contrast = Field("t1w", description="contrast that stays where it is; the others are brought to it")
+    interpolation: Literal["linear", "cubic"] = Field(
+        "cubic", description="of the one interpolation; cubic is clipped to the range of the scan"
+    )
+    bias: BiasConfig = BiasConfig()
+    registration: RegistrationConfig = RegistrationConfig()
+    grid: GridConfig = GridConfig()
+    quality: QualityConfig = QualityConfig()
+    seed: int = Field(0, ge=0, description="of the random starts and samples of the registration")
+
+    @model_validator(mode="after")
+    def _reference_can_be_found_in_mni(self) -> Self:
+        if self.grid.space == "mni" and self.reference != "t1w":
+            raise ValueError(f"grid.space `mni` needs reference `t1w`, the template's contrast, not `{self.reference}`")
+        return self

@@ -1,0 +1,42 @@
+"""How volumes come to SimpleITK, and on how many threads it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from volumetric.imaging.geometry import Space
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+"""World axes of NIfTI to those of ITK, and back."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let ITK sum on one thread: with more, the last digits change from run to run.
+
+    A filter's own number of threads does not reach the metric inside a registration, so this is the process's.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def to_sitk(array: NDArray[np.float32], space: Space, size: tuple[int, int, int] | None = None) -> sitk.Image:
+    """A volume `(I, J, K)` as SimpleITK sees it; with `size`, an empty image of that many voxels instead."""
+    if size is None:
+        image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    else:
+        image = sitk.Image([int(n) for n in size], sitk.sitkFloat32)
+    direction = RAS_TO_LPS @ space.affine[:3, :3] / space.spacing_mm
+    image.SetSpacing([float(s) for s in space.spacing_mm])
+    image.SetOrigin([float(x) for x in RAS_TO_LPS @ space.affine[:3, 3]])
+    image.SetDirection([float(x) for x in direction.ravel()])
+    return image
