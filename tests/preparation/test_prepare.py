@@ -104,6 +104,10 @@ def test_repeating_skips_what_is_whole_and_another_recipe_is_refused(prepared):
     again = prepare([raw], out, quick(), jobs=1)
     assert [o.status for o in again.outcomes] == ["skipped", "skipped", "failed"]
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    judged = prepare([raw], out, quick("quality.brain_ml_low=[900,700]"), jobs=1)
+    assert [row["qc"] for row in judged.quality] == ["fail", "fail", "fail"]  # other limits cost no new work
+    assert [o.status for o in judged.outcomes] == ["skipped", "skipped", "failed"]
+    prepare([raw], out, quick(), jobs=1)
     with pytest.raises(OutputError, match=r"interpolation was cubic, is linear.*--fresh"):
         prepare([raw], out, quick("interpolation=linear"))
 

@@ -5,7 +5,7 @@ import pytest
 
 from volumetric.config.preparation import QualityConfig
 from volumetric.imaging.nifti import Image
-from volumetric.preparation.quality import PairQuality, judge, signal_to_noise
+from volumetric.preparation.quality import PairQuality, Quality, judge, signal_to_noise
 
 GOOD = {"moved_mm": 2.0, "moved_deg": 1.0, "nmi_before": 1.05, "nmi_after": 1.08, "residual_mm": 0.1,
         "residual_deg": 0.1, "overlap": 1.0, "snr": 25.0}  # fmt: skip
@@ -13,7 +13,7 @@ GOOD = {"moved_mm": 2.0, "moved_deg": 1.0, "nmi_before": 1.05, "nmi_after": 1.08
 
 def verdict(brain_ml=1400.0, warnings=(), **changed):
     pair = PairQuality("t2w", **(GOOD | changed))
-    return judge(brain_ml, "t1w", 30.0, [pair], warnings, QualityConfig())
+    return judge(Quality("t1w", 30.0, brain_ml, "deepbet", (pair,), warnings), QualityConfig())
 
 
 def test_a_good_pair_passes_without_a_reason():

@@ -16,7 +16,6 @@ def prepare(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Rows to take: train, val, test or all.")] = "all",
     jobs: Annotated[int | None, typer.Option(help="Visits at a time; as many as cores if not given.", min=1)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Prepare again what is there.")] = False,
 ) -> None:
@@ -32,7 +31,7 @@ def prepare(
     recipe = resolve_as(PreparationConfig, config, overrides or ())
     from volumetric.preparation.prepare import prepare as run
 
-    done = run(manifests, out, recipe, split=split, jobs=jobs, fresh=fresh)
+    done = run(manifests, out, recipe, jobs=jobs, fresh=fresh)
     _show(done.quality)
     print(done.manifest)
     raise typer.Exit(exit_status(done.outcomes))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,10 +24,8 @@ from volumetric.imaging.registration import write_transform
 from volumetric.imaging.resample import resample
 from volumetric.manifest import CONTRASTS, LABELS, NATIVE, Manifest, Row, read_manifest, write_manifest
 from volumetric.outputs import check_same_settings, hash_file, locked, versions, write_csv, write_json, write_text
-from volumetric.preparation.quality import Quality, assess
+from volumetric.preparation.quality import Quality, Verdict, assess, judge
 from volumetric.simulation.template import load_template_t1w
-
-log = logging.getLogger(__name__)
 
 _GB_A_JOB = 3.0
 
@@ -57,7 +54,6 @@ def prepare(
     out: Path,
     config: PreparationConfig,
     *,
-    split: str = "all",
     jobs: int | None = None,
     fresh: bool = False,
 ) -> Preparation:
@@ -69,7 +65,6 @@ def prepare(
         out: folder to write: `manifest.csv`, `quality.csv`, `preparation.yaml`, and per visit the images, the mask, the
             transforms, a picture and `preparation.json`. Visits that are there, from the same scans, are skipped.
         config: the recipe.
-        split: rows to take, or `all`.
         jobs: visits at a time; None takes as many as there are cores, and memory for 3 GB each.
         fresh: prepare again what is there.
 
@@ -77,8 +72,8 @@ def prepare(
         InputError: the call itself is wrong, or no visit could be prepared.
     """
     manifest = read_manifest(*manifests)
-    rows = manifest.split(split)
-    _check(manifest, rows, config, split)
+    rows = manifest.rows
+    _check(manifest, config)
     with locked(out):
         if fresh:
             _forget(out)
@@ -89,19 +84,22 @@ def prepare(
         task = _Preparing(out, config)
         jobs = min(jobs or _usual_jobs(), len(rows))
         outcomes = run_subjects(task, rows, title="prepare", jobs=jobs)
-        done = [(row, o.row) for row, o in zip(rows, outcomes, strict=True) if o.status != "failed"]
-        quality: list[Mapping[str, object]] = [_ids(row) | pair for row, kept in done for pair in _pairs(kept)]
-        quality += [
-            _ids(row) | {"qc": "fail", "reasons": o.error}
-            for row, o in zip(rows, outcomes, strict=True)
-            if o.status == "failed"
-        ]
+        prepared: list[Row] = []
+        quality: list[Mapping[str, object]] = []
+        for row, outcome in zip(rows, outcomes, strict=True):
+            ids: dict[str, object] = {"subject_id": row.subject_id, "session_id": row.session_id}
+            if outcome.status == "failed":
+                quality.append(ids | {"qc": "fail", "reasons": outcome.error})
+                continue
+            measured = Quality.restore(_mapping(outcome.row["quality"]))
+            quality += [ids | pair for pair in measured.rows(config.quality)]
+            prepared.append(task.prepared_row(row, outcome.row, judge(measured, config.quality)))
         write_csv(out / "quality.csv", quality)
-        if not done:
+        if not prepared:
             raise PreparationError(
                 f"{manifest.name}: none of {len(rows)} visits could be prepared; {out / 'quality.csv'} says why"
             )
-        write_manifest(out / "manifest.csv", [task.prepared_row(row, kept) for row, kept in done])
+        write_manifest(out / "manifest.csv", prepared)
     return Preparation(outcomes, out / "manifest.csv", quality)
 
 
@@ -134,9 +132,7 @@ class _Preparing:
         if not sidecar.is_file():
             return None
         kept: dict[str, object] = json.loads(sidecar.read_text())
-        files = kept["files"]
-        assert isinstance(files, dict)
-        whole = all((self._folder(item) / file).is_file() for file in files.values())
+        whole = all((self._folder(item) / str(file)).is_file() for file in _mapping(kept["files"]).values())
         return kept if whole and kept["sources_sha256"] == self._hashes(item) else None
 
     def read(self, item: Row) -> _Loaded:
@@ -178,27 +174,20 @@ class _Preparing:
             write_transform(folder / f"{alignment.reference}_to_mni.tfm", alignment.to_prepared)
         _draw(item, result, folder / "quality.png")
         content = {
-            "reference": alignment.reference,
             "files": {column: f"{column}.nii.gz" for column in images},
-            "mask_rule": alignment.rule,
-            "qc": result.quality.verdict,
-            "reasons": result.quality.reasons,
-            "quality": [{"mask_rule": alignment.rule} | row for row in result.quality.rows()],
+            "quality": asdict(result.quality),
             "sources": {column: str(path) for column, path in item.paths.items()},
             "sources_sha256": self._hashes(item),
             "versions": versions(),
         }
         write_json(folder / SIDECAR, content)
-        for reason in result.quality.reasons:
-            log.warning("%s: %s", item.name, reason)
         return content
 
-    def prepared_row(self, item: Row, kept: Mapping[str, object]) -> Row:
+    def prepared_row(self, item: Row, kept: Mapping[str, object], verdict: Verdict) -> Row:
         """The row of the prepared manifest."""
-        files, reasons = kept["files"], kept["reasons"]
-        assert isinstance(files, dict) and isinstance(reasons, list | tuple)
-        paths = {column: (self._folder(item) / file).resolve() for column, file in files.items()}
-        covariates = dict(item.covariates) | {"qc": str(kept["qc"]), "qc_reasons": "; ".join(reasons)}
+        files = _mapping(kept["files"])
+        paths = {column: (self._folder(item) / str(file)).resolve() for column, file in files.items()}
+        covariates = dict(item.covariates) | {"qc": verdict.grade, "qc_reasons": "; ".join(verdict.reasons)}
         return Row(item.subject_id, item.session_id, item.split, item.fold, paths, covariates)
 
     def _placed(self, label: Image, alignment: Alignment) -> Image:
@@ -225,16 +214,14 @@ def _template() -> Image:
     return load_template_t1w()
 
 
-def _check(manifest: Manifest, rows: Sequence[Row], config: PreparationConfig, split: str) -> None:
-    if not rows:
-        raise PreparationError(f"{manifest.name}: no row has split `{split}`; give --split train, val, test or all")
-    if not any(config.reference in row.paths for row in rows):
+def _check(manifest: Manifest, config: PreparationConfig) -> None:
+    if not any(config.reference in row.paths for row in manifest.rows):
         raise PreparationError(
             f"{manifest.name}: no row has a `{config.reference}`, the reference; fill the column, or choose another "
             "contrast with --set reference=t2w"
         )
     folders: dict[Path, Row] = {}
-    for row in rows:
+    for row in manifest.rows:
         other = folders.setdefault(_folder_name(row), row)
         if other is not row:
             raise PreparationError(
@@ -255,14 +242,9 @@ def _forget(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _ids(row: Row) -> dict[str, object]:
-    return {"subject_id": row.subject_id, "session_id": row.session_id}
-
-
-def _pairs(kept: Mapping[str, object]) -> list[dict[str, object]]:
-    pairs = kept["quality"]
-    assert isinstance(pairs, list)
-    return pairs
+def _mapping(content: object) -> Mapping[str, object]:
+    assert isinstance(content, Mapping)
+    return content
 
 
 def _draw(item: Row, result: _Result, path: Path) -> None:
@@ -282,6 +264,6 @@ def _draw(item: Row, result: _Result, path: Path) -> None:
         panels,
         mask,
         spacing_mm=flips.apply_to_space(native.mask.space).spacing_mm,
-        title=f"{item.name}: {result.quality.verdict}",
+        title=item.name,
         out=path,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from volumetric.imaging.registration import random_moves, register
 from volumetric.imaging.resample import resample
 from volumetric.metrics.similarity import normalized_mutual_information
 
-Verdict = Literal["pass", "warn", "fail"]
-_ORDER: tuple[Verdict, ...] = ("pass", "warn", "fail")
+Grade = Literal["pass", "warn", "fail"]
+_ORDER: tuple[Grade, ...] = ("fail", "warn", "pass")
 _FRESH_SHIFT_MM, _FRESH_TURN_DEG, _NUM_FRESH = 5.0, 4.0, 2
 
 
@@ -49,28 +49,44 @@ class PairQuality:
     snr: float
 
 
+class Verdict(NamedTuple):
+    """The worst grade of all reasons, and the reasons, one sentence each, failures first."""
+
+    grade: Grade
+    reasons: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Quality:
-    """The quality of one visit.
+    """The numbers of one visit.
 
     Attributes:
-        verdict: the worst of all reasons'.
-        reasons: one sentence each, the failures first.
+        reference: the contrast that stayed where it was.
+        reference_snr: of its raw scan.
         brain_ml: volume of the brain mask.
-        reference_snr: of the raw reference scan.
-        pairs: one entry a contrast.
+        mask_rule: how that came about.
+        pairs: one entry for each other contrast.
+        warnings: what is odd about the headers.
     """
 
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    brain_ml: float
+    reference: str
     reference_snr: float
+    brain_ml: float
+    mask_rule: str
     pairs: tuple[PairQuality, ...]
+    warnings: tuple[str, ...]
 
-    def rows(self) -> list[dict[str, object]]:
+    @classmethod
+    def restore(cls, content: Mapping[str, Any]) -> Quality:
+        """From what `dataclasses.asdict` made of it, through JSON or not."""
+        pairs = tuple(PairQuality(**pair) for pair in content["pairs"])
+        return cls(**{**content, "pairs": pairs, "warnings": tuple(content["warnings"])})
+
+    def rows(self, limits: QualityConfig) -> list[dict[str, object]]:
         """As rows of `quality.csv`, one a pair (one in all where there is a single contrast)."""
-        shared = {"qc": self.verdict, "reasons": "; ".join(self.reasons)}
-        own = {"brain_ml": self.brain_ml, "reference_snr": self.reference_snr}
+        verdict = judge(self, limits)
+        shared = {"qc": verdict.grade, "reasons": "; ".join(verdict.reasons)}
+        own = {"reference_snr": self.reference_snr, "brain_ml": self.brain_ml, "mask_rule": self.mask_rule}
         return [shared | asdict(pair) | own for pair in self.pairs] or [shared | own]
 
 
@@ -80,7 +96,7 @@ def assess(raw: Mapping[str, Image], alignment: Alignment, recipe: PreparationCo
     Args:
         raw: the scans as they came.
         alignment: what became of them.
-        recipe: for the thresholds, the kind of registration and the seed.
+        recipe: for the seed.
     """
     scan, mask = raw[alignment.reference], alignment.native.mask.array
     points = mask_points(scan.space, mask)
@@ -116,10 +132,14 @@ def assess(raw: Mapping[str, Image], alignment: Alignment, recipe: PreparationCo
                 snr=signal_to_noise(image, there),
             )
         )
-    brain_ml = float(mask.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000)
-    reference_snr = signal_to_noise(scan, mask)
-    verdict, reasons = judge(brain_ml, alignment.reference, reference_snr, pairs, alignment.warnings, recipe.quality)
-    return Quality(verdict, reasons, brain_ml, reference_snr, tuple(pairs))
+    return Quality(
+        alignment.reference,
+        reference_snr=signal_to_noise(scan, mask),
+        brain_ml=float(mask.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
+        mask_rule=alignment.rule,
+        pairs=tuple(pairs),
+        warnings=alignment.warnings,
+    )
 
 
 def signal_to_noise(image: Image, mask: NDArray[np.bool_]) -> float:
@@ -144,33 +164,27 @@ def signal_to_noise(image: Image, mask: NDArray[np.bool_]) -> float:
     return float(np.median(image.array[mask])) / lowest if lowest else float("inf")
 
 
-def judge(
-    brain_ml: float,
-    reference: str,
-    reference_snr: float,
-    pairs: Sequence[PairQuality],
-    warnings: Sequence[str],
-    limits: QualityConfig,
-) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict, and every reason for it; a pair is measured by `limits`, an odd header is a warning."""
-    found: list[tuple[Verdict, str]] = [("warn", warning) for warning in warnings]
+def judge(quality: Quality, limits: QualityConfig) -> Verdict:
+    """Measure a visit by `limits`; an odd header is a warning."""
+    found: list[tuple[Grade, str]] = [("warn", warning) for warning in quality.warnings]
 
     def look(value: float, limit: tuple[float, float], text: str, *, above: bool) -> None:
-        for verdict, threshold in (("fail", limit[1]), ("warn", limit[0])):
+        grades: tuple[tuple[Grade, float], ...] = (("fail", limit[1]), ("warn", limit[0]))
+        for grade, threshold in grades:
             if value > threshold if above else value < threshold:
-                word = "more" if above else "less"
-                found.append((verdict, f"{text}, {word} than {threshold:g}"))  # type: ignore[arg-type]
+                found.append((grade, f"{text}, {'more' if above else 'less'} than {threshold:g}"))
                 return
 
-    look(brain_ml, limits.brain_ml_low, f"the brain mask has {brain_ml:.0f} ml", above=False)
-    look(brain_ml, limits.brain_ml_high, f"the brain mask has {brain_ml:.0f} ml", above=True)
-    look(reference_snr, limits.snr, f"{reference}: SNR {reference_snr:.1f}", above=False)
-    for p in pairs:
+    mask = f"the brain mask has {quality.brain_ml:.0f} ml"
+    look(quality.brain_ml, limits.brain_ml_low, mask, above=False)
+    look(quality.brain_ml, limits.brain_ml_high, mask, above=True)
+    look(quality.reference_snr, limits.snr, f"{quality.reference}: SNR {quality.reference_snr:.1f}", above=False)
+    for p in quality.pairs:
         gain = p.nmi_after - p.nmi_before
         look(p.residual_mm, limits.residual_mm, f"{p.contrast}: {p.residual_mm:.2f} mm of shift left", above=True)
         look(p.residual_deg, limits.residual_deg, f"{p.contrast}: {p.residual_deg:.2f} degrees left", above=True)
         look(p.overlap, limits.overlap, f"{p.contrast}: {p.overlap:.3f} of the brain is in view", above=False)
         look(p.snr, limits.snr, f"{p.contrast}: SNR {p.snr:.1f}", above=False)
         look(gain, limits.nmi_gain, f"{p.contrast}: registration changed NMI by {gain:+.4f}", above=False)
-    found.sort(key=lambda entry: -_ORDER.index(entry[0]))
-    return (found[0][0] if found else "pass"), tuple(text for _, text in found)
+    found.sort(key=lambda entry: _ORDER.index(entry[0]))
+    return Verdict(found[0][0] if found else "pass", tuple(text for _, text in found))
