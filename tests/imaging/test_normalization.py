@@ -1,9 +1,12 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from intensity_normalization import FCMNormalizer, NyulNormalizer, create_image
 from scipy.signal import find_peaks
 from scipy.stats import gaussian_kde
 
+from volumetric.config.run import SourceNormalization
 from volumetric.imaging.intensity import IntensityError, PooledIntensities
 from volumetric.imaging.normalization import LANDMARKS, NORMALIZERS, AffineUnits, GreyUnits, LandmarkUnits
 
@@ -34,6 +37,10 @@ def people():
 def fit(name, array, mask, contrast="t1w"):
     normalizer = NORMALIZERS[name]
     return normalizer.fit(array, mask, contrast, normalizer.learn(people()) if normalizer.learn else ())
+
+
+def test_the_configuration_offers_the_table_without_what_loses():
+    assert list(get_args(SourceNormalization)) == [name for name in NORMALIZERS if name not in GREY]
 
 
 @pytest.mark.parametrize("contrast", ["t1w", "t2w"])
