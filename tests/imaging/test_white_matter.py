@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 from scipy.signal import find_peaks
+from skimage.filters import threshold_multiotsu
 
+from volumetric.imaging.nifti import read_image
 from volumetric.imaging.white_matter import peaks, trimmed_histogram, white_matter_mean, white_matter_peak
 
 
@@ -36,6 +38,18 @@ def test_the_histogram_leaves_outliers_out():
     width = (980 + 970 / 4 - 1) / 1000
     assert centres[-1] == pytest.approx(980 + 970 / 4 - width / 2)
     assert counts.sum() == 990
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("patient", ["patient07", "patient19"])
+def test_the_peak_is_where_otsu_puts_white_matter(real_scans, patient):
+    folder = real_scans / "ljubljana_ms/mni" / patient
+    t1w, t2w = (read_image(folder / f"{contrast}.nii.gz").array for contrast in ("t1w", "t2w"))
+    mask = t1w != 0
+    white = t1w > threshold_multiotsu(t1w[mask], classes=3)[1]
+    for contrast, array in {"t1w": t1w, "t2w": t2w}.items():
+        peak = white_matter_peak(array[mask].astype(float), contrast)
+        assert peak == pytest.approx(np.median(array[mask & white]), rel=0.03)
 
 
 def test_the_mean_of_white_matter_is_that_of_its_class():
