@@ -46,9 +46,10 @@ def make_pair(tmp_path):
             "target": target[None].astype(np.float32),
             "mask": mask[None],
             "centres": np.flatnonzero(mask),
-            "standard": np.array([[0.0, 1.0]]),
+            "measured": np.array([[0.0, 1.0]]),
             "spacing_mm": np.ones(3),
         }
-        return Pair(name, cached(tmp_path / "made", name, lambda: arrays))
+        folder = cached(tmp_path / "made", name, lambda: arrays)
+        return Pair(name, folder, folder)
 
     return make

@@ -1,11 +1,17 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from monai.data import get_track_meta
 
+from volumetric.config.run import AugmentationConfig, IntensityConfig, SourceNormalization
 from volumetric.imaging.intensity import standard_units, standardize
 from volumetric.learning.data import PatchDraws, patch_batches
+from volumetric.learning.pairs import read_pairs, source_maps
+from volumetric.manifest import read_manifest
 from volumetric.model.spec import AffineMap
+from volumetric.model.units import in_network_units
 
 
 def test_patches_are_crops_of_the_pair_and_share_each_flip(pairs, make_pair, tiny_config, spec):
@@ -24,17 +30,34 @@ def test_patches_are_crops_of_the_pair_and_share_each_flip(pairs, make_pair, tin
     assert steps == {1, -1}  # left-right is mirrored in some and in no other axis
 
 
-def test_sources_are_standardised_as_in_inference(pairs, tiny_config, spec):
-    patch_section = tiny_config.patch.model_copy(update={"size": (48, 64, 48)})
-    draws = PatchDraws(pairs, tiny_config.model_copy(update={"patch": patch_section}), spec)
-    wanted = []
+@pytest.mark.parametrize("name", get_args(SourceNormalization))
+def test_the_network_sees_the_same_in_training_and_in_inference(cohort, tiny_config, spec, tmp_path, name):
+    config = tiny_config.model_copy(
+        update={
+            "intensity": IntensityConfig(source_normalization=name),
+            "patch": tiny_config.patch.model_copy(update={"size": (48, 64, 48)}),
+            "augmentation": AugmentationConfig(flip_probability=0),
+        }
+    )
+    pairs = read_pairs(read_manifest(cohort).split("train"), config, tmp_path / "cache", title="t")
+    own = spec.model_copy(update={"source_normalization": name, "source_maps": source_maps(pairs, config)})
+    draws = PatchDraws(pairs, config, own)
+    wanted = [in_network_units(own, pair.sources, pair.mask[0]) for pair in pairs]
+    for number in range(2):  # a patch that holds the whole brain
+        patch = draws[number][0]["source"][0].numpy()
+        assert any(np.array_equal(patch[crop(patch)], one[0][crop(one[0])]) for one in wanted)
+
+
+def crop(array):
+    """The box of what is not 0."""
+    return tuple(slice(i.min(), i.max() + 1) for i in np.nonzero(array))
+
+
+def test_zscored_sources_are_what_they_were_before_there_were_others(pairs, spec):
     for pair in pairs:
         source, mask = pair.sources[0], pair.mask[0]
-        wanted.append(np.sort(standardize(source, mask, *standard_units(source, mask))[mask]))
-    for number in range(2):  # a patch that holds the whole brain, mirrored or not
-        patch = draws[number][0]
-        values = np.sort(patch["source"][patch["mask"]].numpy())
-        assert any(np.array_equal(values, one) for one in wanted)
+        wanted = standardize(source, mask, *standard_units(source, mask))
+        np.testing.assert_array_equal(in_network_units(spec, pair.sources, mask)[0], wanted)
 
 
 def test_volumes_smaller_than_a_patch_are_padded_by_nothing(pairs, tiny_config, spec):

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import brain_pair, write_cohort
+from volumetric.config.run import IntensityConfig, SpaceConfig
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.learning import pairs as pairs_module
 from volumetric.learning.cache import CacheError, cached, mapped
-from volumetric.learning.pairs import pool, read_pairs
+from volumetric.learning.pairs import pool, read_pairs, source_maps
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.space import view_in_model_space
@@ -23,7 +24,7 @@ def test_training_sees_what_inference_sees(cohort, tiny_config, pairs):
     np.testing.assert_array_equal(pairs[0].sources, view.bring(t1w))
     np.testing.assert_array_equal(pairs[0].mask[0], view.mask)
     inside = pairs[0].sources[0][view.mask].astype(float)
-    np.testing.assert_allclose(pairs[0].standard, [[inside.mean(), inside.std()]])
+    np.testing.assert_allclose(pairs[0].measured, [[inside.mean(), inside.std()]])
 
 
 def test_statistics_are_those_of_the_raw_voxels(cohort, tiny_config, pairs):
@@ -59,7 +60,52 @@ def test_other_voxels_or_another_spacing_are_read_anew(tmp_path, tiny_config):
     write_image(path, image.with_array(image.array[::-1].copy()))
     (changed,) = read_pairs(manifest.rows, tiny_config, tmp_path / "cache", title="t")
     assert not np.array_equal(changed.target, before.target)
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert len(list((tmp_path / "cache").glob("*/sources.npy"))) == 3
+
+
+def test_another_normalisation_copies_no_volume(cohort, tiny_config, tmp_path):
+    rows = read_manifest(cohort).split("train")
+    before = read_pairs(rows, tiny_config, tmp_path / "cache", title="t")
+    robust = tiny_config.model_copy(update={"intensity": IntensityConfig(source_normalization="robust")})
+    after = read_pairs(rows, robust, tmp_path / "cache", title="t")
+    assert [pair.folder for pair in after] == [pair.folder for pair in before]
+    inside = after[0].sources[0][after[0].mask[0]].astype(float)
+    median = np.median(inside)
+    np.testing.assert_allclose(after[0].measured, [[median, 1.4826 * np.median(np.abs(inside - median))]])
+    np.testing.assert_allclose(before[0].measured, [[inside.mean(), inside.std()]])
+
+
+def test_what_sources_learn_is_that_of_the_raw_voxels(cohort, tiny_config, pairs):
+    everyone, scaled = [], []
+    for row in read_manifest(cohort).split("train"):
+        t1w = read_image(row.path("t1w")).array
+        everyone.append(t1w[t1w != 0] / reference_scale(t1w, t1w != 0))
+        deciles = np.quantile(everyone[-1], [0.01, *np.arange(1, 10) / 10, 0.99])
+        scaled.append((deciles - deciles[0]) / (deciles[-1] - deciles[0]))
+    maps = {
+        name: source_maps(
+            pairs, tiny_config.model_copy(update={"intensity": IntensityConfig(source_normalization=name)})
+        )
+        for name in ("zscore", "pooled", "nyul")
+    }
+    values = np.concatenate(everyone).astype(float)
+    assert maps["zscore"] == ()
+    assert maps["pooled"][0].center == pytest.approx(values.mean(), rel=1e-6)
+    assert maps["pooled"][0].scale == pytest.approx(values.std(), rel=1e-5)
+    np.testing.assert_allclose(maps["nyul"][0].landmarks, np.mean(scaled, axis=0), atol=2e-3)
+
+
+def test_a_scan_without_the_peak_that_is_asked_for_is_named(tmp_path, tiny_config):
+    manifest = read_manifest(write_cohort(tmp_path, ["train", "train"]))
+    t1w, _ = brain_pair(0)
+    array = t1w.array.copy()
+    array[array != 0] = 100 + np.square(np.linspace(0, 20, np.count_nonzero(array)))
+    write_image(manifest.rows[1].paths["t1w"], t1w.with_array(array))
+    config = tiny_config.model_copy(
+        update={"intensity": IntensityConfig(source_normalization="kde"), "space": SpaceConfig(spacing_mm=None)}
+    )
+    with pytest.raises(ManifestError, match=r"subject p1: t1w: the histogram .* has no peak"):
+        read_pairs(manifest.rows, config, tmp_path / "cache", title="t")
 
 
 def test_arrays_are_mapped_not_read_and_the_files_stay_as_they_are(pairs):

@@ -10,6 +10,7 @@ from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Section
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
+SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
 Millimetres = Annotated[float, Field(ge=0.2, le=6)]
 Voxels = Annotated[int, Field(ge=8, le=1024)]
 
@@ -38,8 +39,11 @@ class SpaceConfig(Section):
 class IntensityConfig(Section):
     """How sources come to the network; the target always goes by one map fitted on the training people."""
 
-    source_normalization: Literal["zscore", "pooled"] = Field(
-        "zscore", description="mean 0 and SD 1 in each scan's own mask, or by one map a contrast of all training voxels"
+    source_normalization: SourceNormalization = Field(
+        "zscore",
+        description="zscore: mean 0 and SD 1 in each scan's own mask; pooled: one map a contrast, of all training "
+        "voxels; robust: median and MAD; percentile: 1st to 0, 99th to 1; white_stripe: mean 0 and SD 1 about the "
+        "white-matter peak; nyul: deciles to those of the training people; fcm, kde: white matter's mean, mode to 1",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, list_data_collate
 from monai.transforms import Compose, RandCropByPosNegLabeld, SpatialPadd
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,6 +16,7 @@ from volumetric.config.run import RunConfig
 from volumetric.learning.augmentation import PAIR, augment, size_with_margin
 from volumetric.learning.pairs import Pair
 from volumetric.model.spec import ModelSpec
+from volumetric.model.units import in_network_units
 
 
 class PatchDraws(Dataset[list[dict[str, Tensor]]]):
@@ -26,8 +28,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
 
     def __init__(self, pairs: Sequence[Pair], config: RunConfig, spec: ModelSpec) -> None:
         """Take the pairs and plan the transforms; nothing is read yet."""
-        self._pairs, self._seed, self._map = list(pairs), config.seed, spec.target_map
-        self._source_units = np.array([(source_map.center, source_map.scale) for source_map in spec.source_maps])
+        self._pairs, self._seed, self._spec = list(pairs), config.seed, spec
         size = size_with_margin(config.augmentation, config.patch.size)
         cut = RandCropByPosNegLabeld(
             PAIR,
@@ -56,16 +57,14 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
             "centres": pair.centres,
             "none": np.zeros(1, np.int64),
         }
-        units = self._source_units if self._source_units.size else pair.standard
-        mean, sd = torch.from_numpy(units).float().T.reshape(2, -1, 1, 1, 1)
-        return [self._in_network_units(patch, mean, sd) for patch in self._transform(volume)]
+        return [self._in_network_units(patch, pair.measured) for patch in self._transform(volume)]
 
-    def _in_network_units(self, patch: dict[str, Tensor], mean: Tensor, sd: Tensor) -> dict[str, Tensor]:
+    def _in_network_units(self, patch: dict[str, Tensor], measured: NDArray[np.float64]) -> dict[str, Tensor]:
         source, target, mask = (_plain(patch[key]) for key in PAIR)
         mask = mask > 0.5
         return {
-            "source": (source - mean) / sd * mask,
-            "target": (target - self._map.center) / self._map.scale,
+            "source": torch.from_numpy(in_network_units(self._spec, source.numpy(), mask[0].numpy(), measured)),
+            "target": (target - self._spec.target_map.center) / self._spec.target_map.scale,
             "mask": mask,
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from volumetric.batch.subjects import progress
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
-from volumetric.imaging.intensity import PooledIntensities, reference_scale, standard_units
+from volumetric.imaging.intensity import PooledIntensities, reference_scale
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import Image, read_image, read_labels
+from volumetric.imaging.normalization import NORMALIZERS
 from volumetric.learning.cache import cached, mapped
 from volumetric.manifest import ManifestError, Row
 from volumetric.model.space import check_one_grid, view_in_model_space
-from volumetric.model.spec import AffineMap, TrainingStatistics
+from volumetric.model.spec import SOURCE_MAPS, AffineMap, StandardLandmarks, TrainingStatistics
+from volumetric.model.units import measure_sources
 from volumetric.outputs import hash_file, hash_json, versions
 
 log = logging.getLogger(__name__)
@@ -39,10 +41,12 @@ class Pair:
     Attributes:
         name: the subject.
         folder: where its arrays lie; each property maps one of them into memory.
+        numbers: folder of what depends on the normalisation too.
     """
 
     name: str
     folder: Path
+    numbers: Path
 
     @property
     def sources(self) -> NDArray[np.float32]:
@@ -65,9 +69,9 @@ class Pair:
         return mapped(self.folder, "centres")
 
     @property
-    def standard(self) -> NDArray[np.float64]:
-        """`(C, 2)`: mean and SD of each source in the mask, reference units."""
-        return mapped(self.folder, "standard")
+    def measured(self) -> NDArray[np.float64]:
+        """`(C, N)`: what the normalisation takes from each source itself, such as mean and SD."""
+        return mapped(self.numbers, "measured")
 
     @property
     def num_bytes(self) -> int:
@@ -89,11 +93,7 @@ class CohortStatistics:
 
     def target_map(self) -> AffineMap:
         """To mean 0 and SD 1 over all training voxels."""
-        return _to_standard(self.target)
-
-    def source_maps(self) -> tuple[AffineMap, ...]:
-        """The same for each source."""
-        return tuple(_to_standard(pooled) for pooled in self.sources.values())
+        return AffineMap(center=self.target.mean, scale=self.target.sd)
 
     def describe(self, pairs: Sequence[Pair]) -> TrainingStatistics:
         """What `model.yaml` keeps of them."""
@@ -110,19 +110,36 @@ class CohortStatistics:
         )
 
 
-def _to_standard(pooled: PooledIntensities) -> AffineMap:
-    return AffineMap(center=pooled.mean, scale=pooled.sd)
-
-
 def pool(pairs: Sequence[Pair], config: RunConfig) -> CohortStatistics:
     """The statistics of people that were read."""
     statistics = CohortStatistics({contrast: PooledIntensities() for contrast in config.task.sources})
     for pair in pairs:
         for contrast in (*config.task.sources, config.task.target):
             pooled = statistics.target if contrast == config.task.target else statistics.sources[contrast]
-            total, squares = mapped(pair.folder, f"sums_{contrast}").tolist()
-            pooled.merge(mapped(pair.folder, f"histogram_{contrast}"), total, squares)
+            _add(pair, contrast, pooled)
     return statistics
+
+
+def source_maps(pairs: Sequence[Pair], config: RunConfig) -> tuple[AffineMap | StandardLandmarks, ...]:
+    """What the normalisation learns from people, for each source; nothing where every scan stands alone."""
+    name = config.intensity.source_normalization
+    learn = NORMALIZERS[name].learn
+    if learn is None:
+        return ()
+    return tuple(SOURCE_MAPS[name].from_numbers(learn(_each(pairs, contrast))) for contrast in config.task.sources)
+
+
+def _each(pairs: Sequence[Pair], contrast: str) -> Iterator[PooledIntensities]:
+    """The intensities of one person after another, on their own grids."""
+    for pair in pairs:
+        person = PooledIntensities()
+        _add(pair, contrast, person)
+        yield person
+
+
+def _add(pair: Pair, contrast: str, pooled: PooledIntensities) -> None:
+    total, squares = mapped(pair.folder, f"sums_{contrast}").tolist()
+    pooled.merge(mapped(pair.folder, f"histogram_{contrast}"), total, squares)
 
 
 def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: str) -> list[Pair]:
@@ -130,7 +147,7 @@ def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: st
 
     Args:
         rows: the subjects.
-        config: which contrasts and which spacing.
+        config: which contrasts, which spacing and which normalisation.
         cache: folder of the arrays, keyed by the scans' content, the transforms and the versions.
         title: the word on the progress bar.
 
@@ -142,8 +159,7 @@ def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: st
     with progress(title, len(rows), "subjects") as advance:
         for row in rows:
             try:
-                folder = cached(cache, _key(row, config), lambda row=row: _arrays(row, config))  # type: ignore[misc]
-                pairs.append(Pair(row.name, folder))
+                pairs.append(_pair(row, config, cache))
             except InputError as error:
                 text = str(error)
                 problems.append(text if text.startswith("subject ") else f"subject {row.name}: {text}")
@@ -156,6 +172,19 @@ def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: st
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9,
     )  # fmt: skip
     return pairs
+
+
+def _pair(row: Row, config: RunConfig, cache: Path) -> Pair:
+    """The volumes, and apart from them what the normalisation measures, so that trying another copies no volume."""
+    key = _key(row, config)
+    folder = cached(cache, key, lambda: _arrays(row, config))
+    name, contrasts = config.intensity.source_normalization, config.task.sources
+
+    def measure() -> dict[str, NDArray[np.float64]]:
+        sources, mask = mapped(folder, "sources"), mapped(folder, "mask")[0]
+        return {"measured": measure_sources(name, contrasts, sources, mask)}
+
+    return Pair(row.name, folder, cached(cache, hash_json({"volumes": key, "source_normalization": name}), measure))
 
 
 def _key(row: Row, config: RunConfig) -> str:
@@ -189,6 +218,5 @@ def _arrays(row: Row, config: RunConfig) -> dict[str, NDArray[np.generic]]:
         "target": brought[-1:],
         "mask": view.mask[None],
         "centres": centres[:: max(1, centres.size // _MAX_CENTRES)],
-        "standard": np.array([standard_units(source, view.mask) for source in brought[:-1]]),
         "spacing_mm": np.asarray(view.flips.apply_to_space(scan.space).spacing_mm),
     }

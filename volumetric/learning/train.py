@@ -25,7 +25,7 @@ from volumetric.learning.data import patch_batches
 from volumetric.learning.events import Events
 from volumetric.learning.lr_range import lr_range_test
 from volumetric.learning.optimisation import Optimisation, TrainingError, learning_rate
-from volumetric.learning.pairs import Pair, pool, read_pairs
+from volumetric.learning.pairs import Pair, pool, read_pairs, source_maps
 from volumetric.learning.plan import auto_config
 from volumetric.learning.prepared import recipe_of, warn_of_quality
 from volumetric.learning.validation import validate
@@ -135,7 +135,7 @@ def _read(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> _
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
         source_normalization=config.intensity.source_normalization,
-        source_maps=statistics.source_maps() if config.intensity.source_normalization == "pooled" else (),
+        source_maps=source_maps(train_pairs, config),
         target_map=statistics.target_map(),
         data_range=statistics.target.data_range(),
         network=config.network,

@@ -13,12 +13,12 @@ from torch import nn
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import spacing_mm
-from volumetric.imaging.intensity import standard_units, standardize
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.networks import channels_last
 from volumetric.model.space import check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
+from volumetric.model.units import in_network_units
 from volumetric.model.windows import WindowPlan, plan_windows, stitch
 
 
@@ -113,7 +113,7 @@ def synthesise(
 
     Args:
         network: in evaluation mode, on `device`.
-        spec: for the way from network units to reference units.
+        spec: for the way into network units and back.
         sources: `(C, I, J, K)` in reference units.
         mask: `(I, J, K)`.
         plan: windows that cover the mask.
@@ -121,23 +121,17 @@ def synthesise(
 
     Returns:
         The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
+
+    Raises:
+        IntensityError: a source without what the model's normalisation needs.
     """
     inside = torch.from_numpy(mask).to(device)
-    volume = torch.from_numpy(_in_network_units(spec, sources, mask)).to(device)
+    volume = torch.from_numpy(in_network_units(spec, sources, mask)).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         out = stitch(volume, plan, network)[0]
     units = (out * spec.target_map.scale + spec.target_map.center) * inside
     array: NDArray[np.float32] = units.cpu().numpy()
     return array
-
-
-def _in_network_units(spec: ModelSpec, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """What the network sees of sources `(C, I, J, K)` in reference units."""
-    if spec.source_normalization == "zscore":
-        own = [standard_units(source, mask) for source in sources]
-    else:
-        own = [(source_map.center, source_map.scale) for source_map in spec.source_maps]
-    return np.stack([standardize(source, mask, *units) for source, units in zip(sources, own, strict=True)])
 
 
 def pick_device(device: str) -> torch.device:

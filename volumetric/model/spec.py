@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
-from volumetric.config.run import Contrast
+from volumetric.config.run import Contrast, SourceNormalization
 from volumetric.config.section import Section
 from volumetric.imaging.intensity import INTENSITY_SCALE
+from volumetric.imaging.normalization import LANDMARKS
 
 FORMAT_VERSION = 1
 
@@ -20,6 +21,37 @@ class AffineMap(Section):
 
     center: float
     scale: float = Field(gt=0)
+
+    @classmethod
+    def from_numbers(cls, numbers: tuple[float, ...]) -> Self:
+        """From `(center, scale)`."""
+        center, scale = numbers
+        return cls(center=center, scale=scale)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """`(center, scale)`."""
+        return self.center, self.scale
+
+
+class StandardLandmarks(Section):
+    """Where the landmarks of the training people lie on average, between 0 (1st percentile) and 1 (99th)."""
+
+    landmarks: tuple[float, ...] = Field(min_length=len(LANDMARKS), max_length=len(LANDMARKS))
+
+    @classmethod
+    def from_numbers(cls, numbers: tuple[float, ...]) -> Self:
+        """From the landmarks."""
+        return cls(landmarks=numbers)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The landmarks."""
+        return self.landmarks
+
+
+SOURCE_MAPS: dict[str, type[AffineMap] | type[StandardLandmarks]] = {"pooled": AffineMap, "nyul": StandardLandmarks}
+"""What the normalisations that learn from the training people keep of them, for each source."""
 
 
 class MaskSpec(Section):
@@ -49,7 +81,9 @@ class ModelSpec(Section):
 
     @model_validator(mode="after")
     def _every_source_has_its_map(self) -> Self:
-        if len(self.source_maps) != (len(self.sources) if self.source_normalization == "pooled" else 0):
+        kind = SOURCE_MAPS.get(self.source_normalization)
+        wanted = [kind] * len(self.sources) if kind else []
+        if [type(source_map) for source_map in self.source_maps] != wanted:
             raise ValueError(f"{len(self.source_maps)} source_maps do not fit source_normalization and sources")
         return self
 
@@ -61,11 +95,14 @@ class ModelSpec(Section):
     preparation: PreparationConfig | None = Field(
         None, description="recipe the training scans were prepared by; null: as they came"
     )
-    source_normalization: Literal["zscore", "pooled"] = Field(
+    source_normalization: SourceNormalization = Field(
         "zscore",
-        description="zscore: each source to mean 0 and SD 1 in its own mask; pooled: by `source_maps`; background 0",
+        description="how each source comes to the network: by its own numbers, and `source_maps` where there are any; "
+        "background 0",
     )
-    source_maps: tuple[AffineMap, ...] = Field((), description="of each source, where the normalisation is pooled")
+    source_maps: tuple[AffineMap | StandardLandmarks, ...] = Field(
+        (), description="of each source, what pooled (a map) or nyul (landmarks) learnt from the training people"
+    )
     target_map: AffineMap
     intensity_scale: float = INTENSITY_SCALE
     data_range: float = Field(gt=0, description="upper end of the range of PSNR and SSIM, reference units")
