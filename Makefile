@@ -7,6 +7,7 @@ MANIFEST ?= $(DATA)/manifest.csv
 RUN      ?= runs/demo
 INPUT    ?= $(MANIFEST)
 SPLIT    ?= test
+ROOT     ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.made
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train infer evaluate test reliability lint bench clean
+.PHONY: help setup demo data manifest train infer evaluate test reliability lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,10 @@ demo: data  ## simulated cohort -> model -> full T2w volumes -> scores
 
 data: $(STAMP)  ## the simulated cohort: DATA, SUBJECTS, SEED
 	$(RUN_IN)volumetric phantom --out $(DATA) --subjects $(SUBJECTS) --seed $(SEED)
+
+manifest: $(STAMP)  ## list your own scans: ROOT (a folder), MANIFEST (a CSV to write)
+	@test -n "$(ROOT)" || { echo "error: say where the scans are, as in: make manifest ROOT=/data/bids MANIFEST=my.csv"; exit 2; }
+	$(RUN_IN)volumetric discover $(ROOT) --out $(MANIFEST)
 
 train: $(STAMP)  ## train: MANIFEST, CONFIG, RUN
 	$(RUN_IN)volumetric train $(MANIFEST) --config $(CONFIG) --out $(RUN)
