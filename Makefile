@@ -22,8 +22,9 @@ INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "variables: CONFIG=$(CONFIG) DATA=$(DATA) SUBJECTS=$(SUBJECTS) SEED=$(SEED)"
-	@echo "           MANIFEST=$(MANIFEST) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
-	@echo "your own scans: make train CONFIG=configs/t1w_to_t2w.yaml MANIFEST=my.csv RUN=runs/mine"
+	@echo "           ROOT=$(ROOT) MANIFEST=$(MANIFEST) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
+	@echo "your own scans: make manifest ROOT=/data/bids MANIFEST=my.csv, then"
+	@echo "                make train CONFIG=configs/t1w_to_t2w.yaml MANIFEST=my.csv RUN=runs/mine"
 
 setup: $(STAMP)  ## virtual environment with everything pinned (done once)
 

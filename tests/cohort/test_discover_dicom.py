@@ -10,13 +10,14 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 from tests.conftest import oblique_affine
 from volumetric.cohort.dicom import DicomError
 from volumetric.cohort.discover import discover
+from volumetric.cohort.headers import Series, age_of, person_of, settings_of
 from volumetric.imaging.nifti import read_image
 from volumetric.manifest import read_manifest
 
 NAME, PATIENT, BIRTH = "Mustermann^Erika", "HOSP4711", "19640812"
 SHAPE = (14, 18, 16)
 T1W = {"ScanningSequence": "GR", "SequenceVariant": ["SP", "MP"], "EchoTime": 2.98, "RepetitionTime": 2300.0,
-       "InversionTime": 900.0, "FlipAngle": 9.0, "MRAcquisitionType": "3D", "SeriesDescription": "mprage sag"}  # fmt: skip
+       "InversionTime": 900.0, "FlipAngle": 9.0, "MRAcquisitionType": "3D", "SeriesDescription": "mprage"}  # fmt: skip
 T2W = {"ScanningSequence": "SE", "SequenceVariant": "SK", "EchoTime": 100.0, "RepetitionTime": 6000.0,
        "FlipAngle": 150.0, "MRAcquisitionType": "2D", "SeriesDescription": "t2 tse"}  # fmt: skip
 LPS = np.diag([-1.0, -1, 1, 1])
@@ -256,3 +257,51 @@ def test_real_scans_come_through_dicom_unchanged(real_scans, tmp_path):
     (row,) = discover(tmp_path / "in", tmp_path / "m.csv").rows
     for contrast in ("t1w", "t2w"):
         assert_same_image(row.path(contrast), volumes[contrast], volumes[contrast, "affine"])
+
+
+def test_files_that_are_no_images_are_passed_over(tree, tmp_path):
+    affine = oblique_affine(spacing=(1.0, 1.2, 3.0))
+    folder = tmp_path / "in" / "Mustermann"
+    write_series(folder, "1.9.1", affine, volume(1), **T1W)
+    whole = (folder / "IM0001.dcm").read_bytes()
+    report = header("1.9.2", affine, volume(1))
+    del report.Rows
+    report.file_meta.MediaStorageSOPClassUID = report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID = "1.9.2.1"
+    report.save_as(folder / "SR01", enforce_file_format=True)
+    (folder / "XX01").write_bytes(whole[:160])
+    (folder / "Mustermann.txt").write_text(NAME)
+    discovery = discover(tmp_path / "in", tmp_path / "m.csv")
+    assert [sorted(row.paths) for row in discovery.rows] == [["t1w"]]
+    labels = [path for path, _ in discovery.skipped]
+    assert labels == ["SR01 (file 18 of 19 in order of paths)", "XX01 (file 19 of 19 in order of paths)"]
+    assert discovery.skipped[0].reason == "it holds no image: a report, or the file is cut off"
+
+
+def test_enhanced_headers_say_the_same_in_other_words():
+    affine, array = oblique_affine(), volume(1)
+    head = header("1.9.3", affine, array, EchoPulseSequence="GRADIENT", InversionRecovery="YES", Spoiling="RF")
+    head.SOPClassUID = EnhancedMRImageStorage
+    shared, frame = Dataset(), Dataset()
+    shared.MRTimingAndRelatedParametersSequence = one(RepetitionTime=2300.0, FlipAngle=9.0)
+    shared.MRModifierSequence = one(InversionTimes=[900.0])
+    shared.PlaneOrientationSequence = one(ImageOrientationPatient=place(affine, 0)[1])
+    frame.MREchoSequence = one(EffectiveEchoTime=2.98)
+    frame.PlanePositionSequence = one(ImagePositionPatient=place(affine, 0)[0])
+    head.SharedFunctionalGroupsSequence, head.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence([frame])
+    settings = settings_of(Series(((None, head),)))
+    assert settings.techniques == {"GR", "IR"}
+    assert settings.variants == {"MP", "SP"}
+    times = (settings.echo_time_ms, settings.repetition_time_ms, settings.inversion_time_ms, settings.flip_angle_deg)
+    assert times == (2.98, 2300.0, 900.0, 9.0)
+    assert (settings.num_slices, settings.num_orientations) == (1, 1)
+
+
+def test_ages_and_people():
+    assert [age_of(t) for t in ("045Y", "018M", "102Y", "", "Y", "45")] == ["45", "1.5", "90", "", "", ""]
+    head = header("1", oblique_affine(), volume())
+    assert person_of(head) == (PATIENT, BIRTH)
+    head.PatientID = ""
+    assert person_of(head) == (NAME, BIRTH)
+    head.PatientName = ""
+    assert person_of(head) == ("1.2.3",)
