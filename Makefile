@@ -8,6 +8,7 @@ RUN      ?= runs/demo
 PREPARED ?= data/prepared
 INPUT    ?= $(MANIFEST)
 SPLIT    ?= test
+ROOT     ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -17,13 +18,15 @@ STAMP := $(VENV)/.made
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data prepare train infer evaluate test reliability lint bench clean
+.PHONY: help setup demo data manifest prepare train infer evaluate test reliability lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "variables: CONFIG=$(CONFIG) DATA=$(DATA) SUBJECTS=$(SUBJECTS) SEED=$(SEED)"
-	@echo "           MANIFEST=$(MANIFEST) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT) PREPARED=$(PREPARED)"
-	@echo "your own scans: make train CONFIG=configs/t1w_to_t2w.yaml MANIFEST=my.csv RUN=runs/mine"
+	@echo "           ROOT=$(ROOT) MANIFEST=$(MANIFEST) PREPARED=$(PREPARED) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
+	@echo "your own scans: make manifest ROOT=/data/bids MANIFEST=raw.csv"
+	@echo "                make prepare MANIFEST=raw.csv PREPARED=prepared"
+	@echo "                make train CONFIG=configs/t1w_to_t2w.yaml MANIFEST=prepared/manifest.csv RUN=runs/mine"
 
 setup: $(STAMP)  ## virtual environment with everything pinned (done once)
 
@@ -39,6 +42,10 @@ demo: data  ## simulated cohort -> model -> full T2w volumes -> scores
 
 data: $(STAMP)  ## the simulated cohort: DATA, SUBJECTS, SEED
 	$(RUN_IN)volumetric phantom --out $(DATA) --subjects $(SUBJECTS) --seed $(SEED)
+
+manifest: $(STAMP)  ## list your own scans: ROOT (a folder), MANIFEST (a CSV to write)
+	@test -n "$(ROOT)" || { echo "error: say where the scans are, as in: make manifest ROOT=/data/bids MANIFEST=my.csv"; exit 2; }
+	$(RUN_IN)volumetric discover $(ROOT) --out $(MANIFEST)
 
 prepare: $(STAMP)  ## raw scans -> pairs: MANIFEST, PREPARED
 	$(RUN_IN)volumetric prepare $(MANIFEST) --out $(PREPARED)

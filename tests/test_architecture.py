@@ -25,6 +25,9 @@ ONLY_IN = {
     "typer": ("cli.",),
     "matplotlib": ("figures.", "reporting."),
     "tensorboard": ("learning.events",),
+    "pydicom": ("cohort.dicom",),
+    "dcm2niix": ("cohort.dicom",),
+    "pooch": ("cohort.fetch",),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc", "manager"}
 
@@ -97,6 +100,8 @@ def test_modules_are_short_named_by_a_noun_or_verb_and_open_with_a_sentence(name
 
 def test_the_command_line_calls_front_doors_alone():
     doors = {f"volumetric.{room}" for room in ("cli", "errors", "batch", "config")} | {
+        "volumetric.cohort.discover",
+        "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",
         "volumetric.preparation.prepare",
         "volumetric.learning.train",

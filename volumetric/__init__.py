@@ -4,7 +4,8 @@
     prediction = load_model("runs/mine").predict("t1w.nii.gz")
     prediction.image.array  # float32 (I, J, K), 1000 x reference units, on the scan's own grid
 
-`phantom`, `train`, `infer` and `evaluate` are the commands of the same names; `read_manifest` reads a manifest.
+`discover`, `fetch`, `phantom`, `prepare`, `train`, `infer` and `evaluate` are the commands of the same
+names; `read_manifest` reads a manifest.
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from volumetric.cohort.discover import discover
+    from volumetric.cohort.fetch import fetch
     from volumetric.cohort.phantom import phantom
     from volumetric.evaluation.evaluate import evaluate
     from volumetric.learning.train import train
     from volumetric.manifest import read_manifest
     from volumetric.model.folder import load_model
+    from volumetric.preparation.prepare import prepare
     from volumetric.synthesis.infer import infer
 
 _HOMES = {
+    "discover": "volumetric.cohort.discover",
     "evaluate": "volumetric.evaluation.evaluate",
+    "fetch": "volumetric.cohort.fetch",
     "infer": "volumetric.synthesis.infer",
     "load_model": "volumetric.model.folder",
     "phantom": "volumetric.cohort.phantom",
+    "prepare": "volumetric.preparation.prepare",
     "read_manifest": "volumetric.manifest",
     "train": "volumetric.learning.train",
 }
 
-__all__ = ["evaluate", "infer", "load_model", "phantom", "read_manifest", "train"]
+__all__ = ["discover", "evaluate", "fetch", "infer", "load_model", "phantom", "prepare", "read_manifest", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -156,6 +156,11 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
     write_csv(path, records, order + sorted({c for record in records for c in record} - set(order)))
 
 
+def is_covariate(column: str) -> bool:
+    """Whether a column of this name is read as a covariate: neither a known one nor one misspelt."""
+    return not any(_one_letter_away(column.lower(), known) for known in _KNOWN_COLUMNS)
+
+
 def _row(folder: Path, record: Mapping[str, str]) -> Row:
     return Row(
         **{key: record.get(key, "") for key in ("subject_id", "session_id", "split", "fold")},

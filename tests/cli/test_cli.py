@@ -11,7 +11,7 @@ def volumetric(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
-@pytest.mark.parametrize("verb", ["phantom", "prepare", "train", "infer", "evaluate", "config"])
+@pytest.mark.parametrize("verb", ["phantom", "fetch", "discover", "prepare", "train", "infer", "evaluate", "config"])
 def test_help_has_an_example(verb):
     result = volumetric(verb, "--help")
     assert result.returncode == 0

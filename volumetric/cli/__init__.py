@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from volumetric.cli.config import config
+from volumetric.cli.discover import discover
 from volumetric.cli.evaluate import evaluate
+from volumetric.cli.fetch import fetch
 from volumetric.cli.infer import infer
 from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
@@ -19,7 +21,7 @@ from volumetric.errors import InputError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for verb in (phantom, prepare, train, infer, evaluate, config):
+for verb in (phantom, fetch, discover, prepare, train, infer, evaluate, config):
     app.command(no_args_is_help=True)(verb)
 
 
@@ -39,7 +41,8 @@ def volumetric(
 ) -> None:
     """Learn a missing MR contrast from paired scans, write it as a full 3D NIfTI, and measure how good it is.
 
-    The way through: **phantom** (no data at hand?) → **prepare** (raw scans) → **train** → **infer** → **evaluate**.
+    The way through: **discover** (no data at hand? **phantom** or **fetch**) → **prepare** (raw scans) → **train** → **infer** →
+    **evaluate**.
     """
 
 

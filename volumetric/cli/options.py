@@ -23,6 +23,15 @@ def contrast_files(pairs: Sequence[str]) -> dict[str, Path]:
     return files
 
 
+def fractions(text: str) -> tuple[float, float, float]:
+    """`"0.7,0.15,0.15"` as numbers; whether they make sense is not looked at."""
+    try:
+        train, val, test = map(float, text.split(","))
+    except ValueError as error:
+        raise OptionError(f"--split {text}: expected three numbers, for example 0.7,0.15,0.15") from error
+    return train, val, test
+
+
 def device_name(device: str) -> str:
     """The device, if it is one."""
     if device not in ("auto", "cpu", "cuda"):

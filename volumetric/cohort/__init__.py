@@ -1,1 +1,1 @@
-"""Who there is; `phantom` makes people where there are none."""
+"""Who there is: `discover` lists scans, `fetch` brings a public data set, `phantom` makes people where none are."""

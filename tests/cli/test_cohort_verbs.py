@@ -1,0 +1,42 @@
+import pytest
+from typer.testing import CliRunner
+
+from tests.conftest import brain_pair, write_cohort
+from volumetric.cli import app
+from volumetric.errors import InputError
+from volumetric.imaging.nifti import write_image
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_discover_says_what_it_found_and_what_it_skipped(tmp_path):
+    write_cohort(tmp_path / "in", ["train"] * 4)
+    (tmp_path / "in" / "p1" / "t2w.nii.gz").write_bytes(b"no image")
+    for number in range(25):
+        write_image(tmp_path / "in" / f"loose{number:02d}.nii.gz", brain_pair(0, shape=(3, 4, 5))[0])
+    result = run("discover", tmp_path / "in", "--out", tmp_path / "m.csv", "--split", "0.5,0.25,0.25")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "layout folders (33 NIfTI files with other names)"
+    assert lines[1] == "4 people, 4 visits, 3 of them with t1w and t2w"
+    assert lines[2] == "t1w: 4, t2w: 3"
+    assert lines[3] == "people in train: 2, val: 1, test: 1"
+    assert lines[4] == f"skipped: 26, all in {tmp_path / 'm_skipped.csv'}"
+    assert lines[-2] == "  and 6 more"
+    assert lines[-1] == str(tmp_path / "m.csv")
+    assert (tmp_path / "m_skipped.csv").read_text().count("\n") == 27
+
+
+def test_discover_folds_and_options(tmp_path):
+    write_cohort(tmp_path / "in", ["train"] * 4)
+    options = ("--out", tmp_path / "m.csv", "--folds", 2, "--seed", 3)
+    assert "people in fold 0: 2, fold 1: 2" in run("discover", tmp_path / "in", *options).stdout
+    with pytest.raises(InputError, match="three numbers"):
+        run("discover", tmp_path / "in", "--out", tmp_path / "m.csv", "--split", "70,30")
+
+
+def test_fetch_refuses_what_it_does_not_know(tmp_path):
+    with pytest.raises(InputError, match="expected some of t1w, t2w, pdw"):
+        run("fetch", "ixi", "--out", tmp_path / "out", "--contrast", "t1w, mra")

@@ -1,0 +1,195 @@
+import http.server
+import io
+import json
+import tarfile
+import threading
+
+import pytest
+
+from volumetric.cohort import fetch as module
+from volumetric.cohort.fetch import FetchError, fetch
+
+
+def archive(names, size=300_000):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for number, name in enumerate(names):
+            member = tarfile.TarInfo(name)
+            member.size = size + number
+            tar.addfile(member, io.BytesIO(bytes([number % 251]) * member.size))
+    return data.getvalue()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `files`, breaks off after `break_after` bytes of an answer, and notes every request's range."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.break_after, self.ranges, self.version = {}, None, [], '"v1"'
+        self.url = f"http://127.0.0.1:{self.server_port}/data"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        content = server.files.get(self.path.removeprefix("/data/"))
+        asked = self.headers.get("Range")
+        server.ranges.append((self.path.rpartition("/")[2], asked))
+        if content is None:
+            self.send_error(404)
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if asked and self.headers.get("If-Range") != server.version:
+            start = 0
+        if start >= len(content) > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("ETag", server.version)
+        self.end_headers()
+        self.wfile.write(content[start:][: server.break_after])
+        self.close_connection = True
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    scans = ["IXI012-HH-1211", "IXI002-Guys-0828", "IXI035-IOP-0873"]
+    server.files = {
+        "IXI-T1.tar": archive([f"{scan}-T1.nii.gz" for scan in scans]),
+        "IXI-T2.tar": archive([f"{scan}-T2.nii.gz" for scan in scans[:1] + scans[2:]] + ["readme.txt"]),
+        "IXI.xls": b"\xd0\xcf\x11\xe0 a spreadsheet",
+    }
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_everything_is_fetched_recorded_and_extracted(server, tmp_path):
+    fetched = fetch("ixi", tmp_path, base_url=server.url)
+    assert (fetched.num_people, fetched.num_new, fetched.num_there) == (3, 5, 0)
+    assert names(tmp_path) == [
+        "IXI-T1.tar", "IXI-T1/IXI002-Guys-0828-T1.nii.gz", "IXI-T1/IXI012-HH-1211-T1.nii.gz",
+        "IXI-T1/IXI035-IOP-0873-T1.nii.gz", "IXI-T2.tar", "IXI-T2/IXI012-HH-1211-T2.nii.gz",
+        "IXI-T2/IXI035-IOP-0873-T2.nii.gz", "IXI.xls", "checksums.json",
+    ]  # fmt: skip
+    import hashlib
+
+    checksums = json.loads((tmp_path / "checksums.json").read_text())
+    assert checksums == {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
+    asked = len(server.ranges)
+    again = fetch("ixi", tmp_path, base_url=server.url)
+    assert (again.num_new, again.num_there) == (0, 5)
+    assert len(server.ranges) == asked
+
+
+def test_the_first_people_are_those_of_every_archive(server, tmp_path):
+    fetched = fetch("ixi", tmp_path, subjects=1, base_url=server.url)
+    assert fetched.num_people == 1
+    assert [n for n in names(tmp_path) if n.endswith(".gz")] == [
+        "IXI-T1/IXI012-HH-1211-T1.nii.gz", "IXI-T2/IXI012-HH-1211-T2.nii.gz"
+    ]  # fmt: skip
+    assert fetch("ixi", tmp_path, subjects=2, base_url=server.url).num_new == 2
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
+    server.break_after = 400_000
+    whole = len(server.files["IXI-T1.tar"])
+    with pytest.raises(FetchError, match=rf"ended after 400000 of {whole} bytes; repeat the command"):
+        fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    assert (tmp_path / "IXI-T1.tar.part").stat().st_size == 400_000
+    assert not (tmp_path / "IXI-T1.tar").exists()
+    server.break_after = None
+    fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    assert server.ranges[:2] == [("IXI-T1.tar", None), ("IXI-T1.tar", "bytes=400000-")]
+    assert (tmp_path / "IXI-T1.tar").read_bytes() == server.files["IXI-T1.tar"]
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_file_that_changed_meanwhile_is_started_over(server, tmp_path):
+    server.break_after = 400_000
+    with pytest.raises(FetchError):
+        fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    server.break_after, server.version = None, '"v2"'
+    server.files["IXI-T1.tar"] = archive(["IXI001-HH-0001-T1.nii.gz"], size=900_000)
+    fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    assert (tmp_path / "IXI-T1.tar").read_bytes() == server.files["IXI-T1.tar"]
+
+
+def test_a_part_that_is_whole_already_is_taken(server, tmp_path):
+    (tmp_path / "IXI-T1.tar.part").write_bytes(server.files["IXI-T1.tar"])
+    (tmp_path / "IXI-T1.tar.part.version").write_text(server.version)
+    assert fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url).num_new == 3
+
+
+def test_a_wrong_checksum_is_an_error_with_a_way_out(server, tmp_path):
+    fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    path = tmp_path / "IXI-T1.tar"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FetchError, match=r"SHA-256 is not the one.*delete the file to download it again"):
+        fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    path.unlink()
+    server.files["IXI-T1.tar"] = bytes(content)
+    with pytest.raises(FetchError, match=r"IXI-T1\.tar: its SHA-256 is not the one"):
+        fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+    assert not path.exists()
+
+
+def test_a_damaged_archive_is_named(server, tmp_path):
+    server.files["IXI-T1.tar"] = b"no archive at all" * 100
+    with pytest.raises(FetchError, match="the archive is damaged"):
+        fetch("ixi", tmp_path, contrasts=["t1w"], base_url=server.url)
+
+
+def test_nothing_is_written_outside(server, tmp_path):
+    server.files["IXI-T1.tar"] = archive(["../../IXI012-HH-1211-T1.nii.gz"])
+    with pytest.raises(FetchError, match="outside the folder"):
+        fetch("ixi", tmp_path / "out", contrasts=["t1w"], base_url=server.url)
+    assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_servers_that_are_not_there(server, tmp_path):
+    with pytest.raises(FetchError, match="answered 404"):
+        fetch("ixi", tmp_path, contrasts=["pdw"], base_url=server.url)
+    with pytest.raises(FetchError, match="cannot be reached"):
+        fetch("ixi", tmp_path, base_url="http://127.0.0.1:9/none")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        ("oasis", {}, "expected one of ixi"),
+        ("ixi", {"contrasts": ["t1w", "mra"]}, "expected some of t1w, t2w, pdw"),
+        ("ixi", {"contrasts": []}, "expected some of"),
+        ("ixi", {"subjects": 0}, "at least 1"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_written(tmp_path, dataset, options, message):
+    with pytest.raises(FetchError, match=message):
+        fetch(dataset, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_names_the_command(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(FetchError, match=r"pip install 'volumetric\[fetch\]'"):
+        fetch("ixi", tmp_path)
+    assert module.BASE_URLS["ixi"].endswith("/IXI/")

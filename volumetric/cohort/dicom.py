@@ -1,0 +1,230 @@
+"""DICOM folders: series found by their headers, people by pseudonyms, volumes through dcm2niix.
+
+No name, birth date, patient number or path of a DICOM file leaves this module unless folder names are asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from volumetric.batch.subjects import progress
+from volumetric.cohort.candidates import Candidate, Found, Skipped
+from volumetric.cohort.headers import (
+    Header,
+    Series,
+    age_of,
+    gap,
+    missing_bytes,
+    number,
+    person_of,
+    settings_of,
+    study_of,
+    value,
+    words,
+)
+from volumetric.cohort.sequence import classify
+from volumetric.errors import InputError
+from volumetric.imaging.nifti import ImageError, read_image, write_image
+from volumetric.outputs import hash_bytes
+
+INSTALL = "pip install 'volumetric[dicom]'"
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_PLAIN_NAME = re.compile(r"[A-Za-z]{0,4}[-_.]?\d{1,5}(\.(dcm|ima|DCM|IMA))?")
+_TAGS = [
+    "SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "StudyDate", "StudyTime", "SeriesNumber",
+    "InstanceNumber", "PatientID", "PatientName", "PatientBirthDate", "PatientAge", "PatientSex", "Modality",
+    "ImageType", "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "EchoTime", "RepetitionTime",
+    "InversionTime", "FlipAngle", "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "MagneticFieldStrength",
+    "DiffusionBValue", "ImagePositionPatient", "ImageOrientationPatient", "Rows", "Columns", "BitsAllocated",
+    "SamplesPerPixel", "NumberOfFrames", "EchoPulseSequence", "InversionRecovery", "SteadyStatePulseSequence",
+    "Spoiling", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+]  # fmt: skip
+
+
+class DicomError(InputError):
+    """DICOM files that cannot be listed or converted."""
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's preamble."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def find(root: Path, nifti_folder: Path, *, folder_names: bool = False) -> Found:
+    """Find, classify and convert every series below a folder.
+
+    People are numbered p001, p002, ... in the order of their first files' paths; a person is a patient number with
+    a birth date, or, without a number, a name with a birth date, or a study. Visits are numbered by date where
+    there are several.
+
+    Args:
+        root: the folder.
+        nifti_folder: where converted volumes go, named by a hash of their images; what is there is not made again.
+        folder_names: people are called by the first folder below `root`, and messages name files.
+
+    Raises:
+        DicomError: pydicom or dcm2niix is not installed.
+    """
+    program = _program()
+    root = root.resolve()
+    candidates = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's quote values, names among them
+        all_series, skipped = _read_series(root, nifti_folder, folder_names)
+        with progress("converting", len(all_series), "series") as advance:
+            for series, subject, session in _numbered(all_series, root, folder_names):
+                label = f"{subject}{f'/{session}' if session else ''} {series.label}"
+                column, reason = classify(settings_of(series))
+                reason = reason or gap(series)
+                if not reason:
+                    target = nifti_folder / f"{_digest(series)}_{column}.nii.gz"
+                    reason = _convert(series, target, program)
+                if reason:
+                    skipped.append(Skipped(label, reason))
+                else:
+                    candidates.append(_candidate(series, target, subject, session, column))
+                advance(label)
+    return Found(tuple(candidates), tuple(skipped))
+
+
+def _read_series(root: Path, nifti_folder: Path, folder_names: bool) -> tuple[list[Series], list[Skipped]]:
+    """All series in the order of their first files, and the files that cannot be read or are cut off."""
+    groups: dict[tuple[str, str], list[tuple[Path, Header]]] = {}
+    skipped: list[Skipped] = []
+    broken: set[tuple[str, str]] = set()
+    own = nifti_folder.resolve()  # of an earlier call, if the manifest lies among the scans
+    paths = sorted(p for p in root.rglob("*") if p.is_file() and own not in p.parents)
+    for place, path in enumerate(paths, start=1):
+        label = path.relative_to(root).as_posix() if folder_names else _label(path, place, len(paths))
+        if not is_dicom(path):
+            if path.suffix.lower() in (".dcm", ".ima"):
+                skipped.append(Skipped(label, "not a DICOM file (no preamble), or damaged; copy it again"))
+            continue
+        try:
+            head, remaining = _read_header(path)
+            if head.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+                continue
+            if "Rows" not in head:
+                skipped.append(Skipped(label, "it holds no image: a report, or the file is cut off"))
+                continue
+            key = (str(head.SeriesInstanceUID), f"{number(head, 'EchoTime') or 0:.2f}")
+            missing = missing_bytes(head, remaining)
+        except Exception as error:  # pydicom raises nearly anything on damaged files, and its messages quote them
+            skipped.append(Skipped(label, f"the headers are damaged ({type(error).__name__}); copy the file again"))
+            continue
+        groups.setdefault(key, []).append((path, head))
+        if missing:
+            broken.add(key)
+            skipped.append(Skipped(label, f"cut off: {missing} bytes are missing; copy the file again"))
+    series = []
+    for key, files in groups.items():
+        files.sort(key=lambda f: (number(f[1], "InstanceNumber") or 0, str(f[1].get("SOPInstanceUID"))))
+        series_number = value(files[0][1], "SeriesNumber")
+        label = f"series {'?' if series_number is None else series_number} ({len(files)} files)"
+        if key in broken:
+            skipped.append(Skipped(label, "one of its files is cut off, so its volume would have a hole"))
+        else:
+            series.append(Series(tuple(files), label))
+    return series, skipped
+
+
+def _read_header(path: Path) -> tuple[Header, int]:
+    """The header, every value of it decoded, and how many bytes come after it."""
+    from pydicom import dcmread
+
+    with path.open("rb") as file:
+        head = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+        element = 8 if head.original_encoding[0] else 12  # tag, kind and length of the pixels, implicit or explicit
+        remaining = path.stat().st_size - file.tell() - element
+    for _ in head.iterall():
+        pass
+    return head, remaining
+
+
+def _numbered(all_series: Sequence[Series], root: Path, folder_names: bool) -> Iterator[tuple[Series, str, str]]:
+    """Each series with its subject and session."""
+    people: dict[tuple[str, ...], list[Series]] = {}
+    for series in all_series:
+        folders = series.files[0][0].relative_to(root).parts[:-1]
+        named = (folders[0] if folders else root.resolve().name,)
+        people.setdefault(named if folder_names else person_of(series.first), []).append(series)
+    for count, (person, own) in enumerate(people.items(), start=1):
+        studies = sorted({study_of(series.first) for series in own})
+        for series in own:
+            session = str(1 + studies.index(study_of(series.first))) if len(studies) > 1 else ""
+            yield series, person[0] if folder_names else f"p{count:03d}", session
+
+
+def _convert(series: Series, target: Path, program: str) -> str:
+    """Write the volume unless it is there; "" or why it cannot be."""
+    if target.exists():
+        with suppress(ImageError):
+            read_image(target)
+            return ""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".dicom-", dir=target.parent) as folder:
+        inbox, outbox = Path(folder, "in"), Path(folder, "out")
+        inbox.mkdir()
+        outbox.mkdir()
+        for count, (path, _) in enumerate(series.files):
+            (inbox / f"{count:05d}.dcm").symlink_to(path.resolve())
+        # no sidecar, no compression, neither crop nor rotate, values as they are stored
+        options = ["-b", "n", "-z", "n", "-x", "i", "-l", "o", "-w", "1", "-f", "volume", "-o", str(outbox)]
+        done = subprocess.run([program, *options, str(inbox)], capture_output=True, check=False)
+        volumes = sorted(outbox.glob("*.nii"))
+        if len(volumes) != 1:
+            return f"dcm2niix made {len(volumes)} volumes of it (exit status {done.returncode}), expected 1"
+        try:
+            write_image(target, read_image(volumes[0]))  # writes no text of the header
+        except ImageError as error:
+            return f"converted, but {str(error).removeprefix(f'{volumes[0]}: ')}"
+    return ""
+
+
+def _candidate(series: Series, target: Path, subject: str, session: str, column: str) -> Candidate:
+    head = series.first
+    original = "ORIGINAL" in words(head, "ImageType")
+    rank = (not original, value(head, "MRAcquisitionType") != "3D", -(number(head, "SeriesNumber") or 0))
+    strength = number(head, "MagneticFieldStrength")
+    sex = str(value(head, "PatientSex") or "")
+    covariates = {
+        "age": age_of(str(value(head, "PatientAge") or "")),
+        "sex": sex if sex in ("M", "F", "O") else "",
+        "field_strength": f"{strength:.1f}" if strength else "",
+    }
+    rule = "of several series, original comes before derived, 3D before 2D, then the last one"
+    return Candidate(target, subject, session, column, rank, rule, covariates)
+
+
+def _label(path: Path, place: int, total: int) -> str:
+    """A file without its folders, which may hold names: `IM0017 (file 17 of 240)`."""
+    shown = path.name if _PLAIN_NAME.fullmatch(path.name) else "a file"
+    return f"{shown} (file {place} of {total} in order of paths)"
+
+
+def _digest(series: Series) -> str:
+    return hash_bytes(*sorted(str(head.get("SOPInstanceUID")).encode() for _, head in series.files))[:16]
+
+
+def _program() -> str:
+    """Where dcm2niix lies.
+
+    Raises:
+        DicomError: it or pydicom is not installed.
+    """
+    try:
+        import dcm2niix
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise DicomError(f"DICOM folders need {error.name}, which is not installed; run {INSTALL}") from error
+    return str(dcm2niix.bin)
