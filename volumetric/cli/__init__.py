@@ -41,8 +41,8 @@ def volumetric(
 ) -> None:
     """Learn a missing MR contrast from paired scans, write it as a full 3D NIfTI, and measure how good it is.
 
-    The way through: **discover** (no data at hand? **phantom** or **fetch**) → **prepare** (raw scans) → **train** → **infer** →
-    **evaluate**.
+    The way through: **discover** (no data at hand? **phantom** or **fetch**) → **prepare** (raw scans)
+    → **train** → **infer** → **evaluate**.
     """
 
 
