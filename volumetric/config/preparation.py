@@ -34,7 +34,7 @@ class RegistrationConfig(Section):
         "rigid", description="rigid is right for one head on one day; affine absorbs scaling errors of a scanner"
     )
     num_starts: int = Field(
-        8, ge=1, le=100, description="where the search begins: the scanner's coordinates, centres of mass, random moves"
+        4, ge=1, le=100, description="where the search begins: the scanner's coordinates, centres of mass, random moves"
     )
 
 

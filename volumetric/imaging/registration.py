@@ -38,10 +38,11 @@ MAX_SHIFT_MM, MAX_TURN_DEG = 15.0, 12.0
 """How far a random start lies from the scanner's coordinates, at most, along and about each axis."""
 
 _LPS = np.diag([*np.diag(RAS_TO_LPS), 1.0])
-_MARGIN_MM = 6.0  # of the mask, so that the brain's rim is seen
+_FIRST_MARGIN_MM = 20.0  # around the mask on the first level: scalp and air lead there from afar
+_MARGIN_MM = 6.0  # on the others: the brain's rim, and nothing that moves against it
 _MIN_OVERLAP = 0.5
 _KEPT = 2  # starts that go on to the second level
-_SAMPLES = 120_000  # voxels that the metric looks at
+_SAMPLES = 50_000  # voxels that the metric looks at, at most
 _BINS = 48
 
 
@@ -68,7 +69,7 @@ def register(
     mask: NDArray[np.bool_],
     *,
     kind: Kind = "rigid",
-    num_starts: int = 8,
+    num_starts: int = 4,
     starts: Sequence[Matrix] | None = None,
     seed: int = 0,
     name: str = "the scans",
@@ -100,7 +101,8 @@ def register(
             "check that both are of this person, and their headers"
         )
     for level, size_mm in enumerate(LEVELS_MM):
-        pair = _AtLevel(fixed, moving, mask, size_mm, seed)
+        margin_mm = _FIRST_MARGIN_MM if level == 0 else _MARGIN_MM
+        pair = _AtLevel(fixed, moving, mask, size_mm, margin_mm, seed)
         found = [pair.improve(start, "rigid" if level == 0 else kind) for _, start in found]
         found = [f for f in found if overlap(moving.space, transform_points(f[1], points)) >= _MIN_OVERLAP] or found[:1]
         found = sorted(found, key=lambda entry: entry[0], reverse=True)[: _KEPT if level == 0 else 1]
@@ -168,9 +170,11 @@ def read_transform(path: Path) -> Matrix:
 class _AtLevel:
     """Both scans at one voxel size, ready for the optimiser."""
 
-    def __init__(self, fixed: Image, moving: Image, mask: NDArray[np.bool_], size_mm: float, seed: int) -> None:
+    def __init__(
+        self, fixed: Image, moving: Image, mask: NDArray[np.bool_], size_mm: float, margin_mm: float, seed: int
+    ) -> None:
         box = widened(
-            bounding_box(mask), fixed.space.shape, np.ceil(2 * _MARGIN_MM / fixed.space.spacing_mm).astype(int)
+            bounding_box(mask), fixed.space.shape, np.ceil(2 * margin_mm / fixed.space.spacing_mm).astype(int)
         )
         cut = crop(fixed.space, box)
         grid = with_spacing(cut, (size_mm,) * 3)
@@ -179,7 +183,7 @@ class _AtLevel:
         there = with_spacing(moving.space, (size_mm,) * 3)
         self._moving = to_sitk(resample(moving.array, moving.space, there, "cubic"), there)
         inside = resample(mask[box], cut, grid) > 0.5
-        reach = np.maximum(1, np.round(_MARGIN_MM / grid.spacing_mm)).astype(int)
+        reach = np.maximum(1, np.round(margin_mm / grid.spacing_mm)).astype(int)
         for axis, steps in enumerate(reach):  # a box-shaped margin is as good as a round one here
             line = np.ones([2 * steps + 1 if a == axis else 1 for a in range(3)], bool)
             inside = binary_dilation(inside, line)
@@ -198,9 +202,10 @@ class _AtLevel:
             method.SetMetricSamplingPercentage(self._share, self._seed + 1)  # 0 would mean the clock
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=self._size_mm / 2,
+            learningRate=self._size_mm,
             minStep=self._size_mm / 1000,
-            numberOfIterations=150,
+            numberOfIterations=100,
+            relaxationFactor=0.7,
             gradientMagnitudeTolerance=1e-7,
         )
         method.SetOptimizerScalesFromPhysicalShift()
