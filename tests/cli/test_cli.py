@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from tests.conftest import TINY, write_cohort
+from tests.conftest import TINY, write_cohort, write_raw_cohort
+from volumetric.manifest import read_manifest
 
 
 def volumetric(*arguments, **options):
@@ -90,3 +91,18 @@ def test_config_auto_plans_trains_and_keeps_its_plan(tmp_path):
     rates = volumetric("train", cohort, "--config", TINY, "--out", tmp_path / "rates", "--find-lr")
     assert rates.returncode == 0, rates.stderr
     assert 0 < float(rates.stdout) < 1
+
+
+def test_prepare_prints_each_pair_and_loses_only_the_damaged_one(tmp_path):
+    raw = write_raw_cohort(tmp_path, ["train", "test"])
+    (tmp_path / "p1" / "t1w.nii.gz").write_bytes(b"no image")
+    quick = ("--set", "registration.num_starts=1", "--set", "bias.enabled=false", "--jobs", "2")
+    result = volumetric("prepare", raw, "--out", tmp_path / "out", *quick)
+    assert result.returncode == 1
+    assert "p1/t1w.nii.gz: not a NIfTI file" in result.stderr
+    assert str(tmp_path / "out" / "manifest.csv") in result.stdout
+    assert "p0" in result.stdout
+    assert [row.subject_id for row in read_manifest(tmp_path / "out" / "manifest.csv").rows] == ["p0"]
+    refused = volumetric("prepare", raw, "--out", tmp_path / "out", "--set", "bias.iteration=[1]")
+    assert refused.returncode == 2
+    assert "did you mean `bias.iterations`?" in refused.stderr
