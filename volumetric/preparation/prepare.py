@@ -186,7 +186,7 @@ class _Preparing:
     def prepared_row(self, item: Row, kept: Mapping[str, object], verdict: Verdict) -> Row:
         """The row of the prepared manifest."""
         files = _mapping(kept["files"])
-        paths = {column: (self._folder(item) / str(file)).resolve() for column, file in files.items()}
+        paths = {column: self._folder(item) / str(file) for column, file in files.items()}
         covariates = dict(item.covariates) | {"qc": verdict.grade, "qc_reasons": "; ".join(verdict.reasons)}
         return Row(item.subject_id, item.session_id, item.split, item.fold, paths, covariates)
 
