@@ -74,7 +74,6 @@ def test_a_head_with_its_skull_names_the_install_command_when_deepbet_is_absent(
 
 
 @pytest.mark.real
-@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*:DeprecationWarning")  # how deepbet ships its weights
 def test_deepbet_finds_the_brain_of_a_raw_scan_in_its_own_orientation(real_scans):
     pytest.importorskip("deepbet")
     scan = read_image(real_scans / "ljubljana_ms/raw/patient04_study1/t1w.nii.gz")
@@ -89,7 +88,6 @@ def test_deepbet_finds_the_brain_of_a_raw_scan_in_its_own_orientation(real_scans
     assert overlap > 0.99
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*:DeprecationWarning")  # how deepbet ships its weights
 def test_deepbet_without_a_brain_is_an_error_that_says_so():
     pytest.importorskip("deepbet")
     flat = np.ones((40, 42, 44), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, NamedTuple
 
 import nibabel as nib
@@ -84,7 +85,9 @@ def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
             "add a `mask` column to the manifest, or install the brain extraction: pip install 'volumetric[prepare]'"
         ) from error
     try:
-        _, found, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.jit.load", DeprecationWarning)  # how deepbet ships its weights
+            _, found, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
         brain = np.asarray(found.dataobj) > 0.5
     except (AssertionError, ValueError):  # deepbet's ways to say that it sees no brain
         brain = np.zeros(source.array.shape, bool)
