@@ -64,8 +64,8 @@ def limits(contests: Sequence[Contest]) -> list[str]:
         elif num_tests * smallest > LEVEL:
             notes.append(
                 f"With {n} subjects the smallest two-sided p is {smallest:.3g}, and "
-                f"{min(1.0, num_tests * smallest):.3g} after Holm's correction over {num_tests} tests; none of these can be significant. More subjects, or "
-                "fewer --metric, would help."
+                f"{min(1.0, num_tests * smallest):.3g} after Holm's correction over {num_tests} tests; none of these "
+                "can be significant. More subjects, or fewer --metric, would help."
             )
     for c in tested:
         d = c.difference

@@ -13,8 +13,8 @@ from volumetric.metrics.statistics import Values, summarise
 
 # Numbers in a CSV have nine significant digits, so smaller differences are none.
 _DIGITS = 9
-# Up to so many subjects the signed-rank test is exact; scipy draws the same line.
-_MAX_EXACT = 50
+# Up to so many subjects the signed-rank test is exact, in milliseconds.
+_MAX_EXACT = 200
 
 
 class SignedRank(NamedTuple):
@@ -132,7 +132,7 @@ def signed_rank(differences: npt.ArrayLike) -> SignedRank:
     """Wilcoxon's signed-rank test of finite differences `(S,)` against a distribution symmetric about 0.
 
     Zeros are ranked with the others and then their ranks are dropped (Pratt, JASA 54:655-667, 1959): they speak
-    for no difference. Equal absolute differences share the mean of their ranks. Up to 50 subjects the p-value is
+    for no difference. Equal absolute differences share the mean of their ranks. Up to 200 subjects the p-value is
     exact, ties and zeros included: of all 2^n choices of signs, the share with a W+ at least as far from its
     mean. Above, it is scipy's normal approximation. The rank-biserial correlation is Kerby's (Comprehensive
     Psychology 3:1, 2014) over the ranks of all subjects, so that a zero pulls it towards 0.
