@@ -131,6 +131,8 @@ def test_one_significant_test_says_so_and_nothing_is_written_without_out(two, tm
 
 def test_the_bootstrap_has_a_seed(two):
     first, again, other = (compare(two, metrics=["mae"], seed=seed).rows[0] for seed in (0, 0, 1))
+    for row in (first, again, other):
+        assert math.isnan(row.pop("seed_standard_error"))
     assert first == again
     assert (first["ci95_low"], first["ci95_high"]) != (other["ci95_low"], other["ci95_high"])
     assert {k: v for k, v in first.items() if "ci95" not in k} == {k: v for k, v in other.items() if "ci95" not in k}
@@ -317,6 +319,12 @@ def test_two_groups_of_seeds_are_compared_by_their_means(tmp_path):
     assert (row["num_seeds_candidate"], row["num_seeds_baseline"], row["n"]) == (3, 3, 7)
     assert (row["baseline_mean"], row["mean_difference"]) == pytest.approx((23.2, 2))
     assert len(comparison.seeds) == 2
+    error = np.std([0, 1, -0.4], ddof=1) * math.sqrt(2 / 3)
+    assert row["seed_standard_error"] == pytest.approx(error)
+    assert "seeds alone has a standard error of 0.59; the difference is 3.4 times that." in said(comparison)
+    near = compare([*tables[:3], *seeds(tmp_path, "near", 1, "cccc")], metrics=["psnr_db"])
+    assert "1.7 times that, so other seeds could give another verdict." in said(near)
+    assert math.isnan(compare([*tables[:3], tables[3]], metrics=["psnr_db"]).rows[0]["seed_standard_error"])
     assert "No configuration is given with several seeds" not in said(comparison)
     by_member = compare(mixed, metrics=["psnr_db"], baseline="swin_seed1")
     assert by_member.rows[0]["baseline"] == "swin (3 seeds)"

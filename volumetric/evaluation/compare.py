@@ -12,7 +12,7 @@ from volumetric.evaluation.contenders import CompareError, Contender, Member, ch
 from volumetric.evaluation.contests import Contest, contest, contest_row, panels
 from volumetric.evaluation.scores import Column, Scores, column, open_scores
 from volumetric.evaluation.seeds import seed_rows
-from volumetric.evaluation.verdicts import exclusions, limits, seed_sentences, single_seed, verdicts
+from volumetric.evaluation.verdicts import exclusions, limits, seed_limits, seed_sentences, single_seed, verdicts
 from volumetric.figures.differences import draw_differences
 from volumetric.metrics.differences import holm
 from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
@@ -96,8 +96,7 @@ def compare(
     contests = [replace(c, p_holm=float(p)) for c, p in zip(contests, corrected, strict=True)]
     seeds = [row for group in groups for row in seed_rows(group, columns, region)]
     notes += exclusions(scores, groups, contests) + limits(contests) + verdicts(contests) + seed_sentences(seeds)
-    if len(scores) > 1 and not groups:
-        notes += single_seed()
+    notes += seed_limits(contests) if groups or len(scores) == 1 else single_seed()
     comparison = Comparison([contest_row(c) for c in contests], seeds, list(dict.fromkeys(notes)))
     if out:
         _write(out, comparison, scores, columns, contests, seed)

@@ -44,6 +44,17 @@ class Contest:
     p_holm: float = math.nan
 
     @property
+    def seed_standard_error(self) -> float:
+        """What the draw of seeds alone does to the mean difference; NaN unless both sides have several."""
+        variance = 0.0
+        for side in (self.baseline, self.candidate):
+            found = [subject_means(member.values(self.column, self.visits), self.visits)[1] for member in side.members]
+            table = np.stack(found, axis=1)
+            means = table[np.isfinite(table).all(axis=1)].mean(axis=0) if np.isfinite(table).all(axis=1).any() else []
+            variance += float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else math.nan
+        return math.sqrt(variance)
+
+    @property
     def name(self) -> str:
         """`B against A`."""
         return f"{self.candidate.label} against {self.baseline.label}"
@@ -82,6 +93,7 @@ def contest_row(found: Contest) -> dict[str, object]:
         "num_nonfinite": d.num_nonfinite,
         "num_seeds_candidate": len(found.candidate.members),
         "num_seeds_baseline": len(found.baseline.members),
+        "seed_standard_error": found.seed_standard_error,
         "candidate_mean": float(found.candidate_values[finite].mean()) if d.n else math.nan,
         "baseline_mean": float(found.baseline_values[finite].mean()) if d.n else math.nan,
         "mean_difference": d.mean,

@@ -203,7 +203,7 @@ def _labels(files: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that tell them apart, without what every path has."""
     parts = []
     for file in files:
-        *folders, name = file.resolve().parts
+        *folders, name = (file.resolve() if ".." in file.parts else file.absolute()).parts
         if name != TABLE:
             folders.append(file.stem.removesuffix("_per_subject"))
         elif folders[-1] == "metrics":

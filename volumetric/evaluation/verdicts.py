@@ -113,6 +113,21 @@ def seed_sentences(seeds: Sequence[Mapping[str, object]]) -> list[str]:
     ]
 
 
+def seed_limits(contests: Sequence[Contest]) -> list[str]:
+    """How the differences between groups of seeds compare with the spread over seeds."""
+    notes = []
+    for c in contests:
+        error, ratio = c.seed_standard_error, abs(c.difference.mean) / (c.seed_standard_error or math.nan)
+        if error > 0 and c.difference.n:
+            seeds = f"{len(c.candidate.members)} and {len(c.baseline.members)} seeds"
+            notes.append(
+                f"{c.name}, {c.column.name}: the test takes these trainings as given. The draw of {seeds} alone has a "
+                f"standard error of {error:.2g}; the difference is {ratio:.1f} times that"
+                + ("." if ratio > 2 else ", so other seeds could give another verdict.")
+            )
+    return notes
+
+
 def single_seed() -> list[str]:
     """What a comparison of single trainings leaves open."""
     return [
