@@ -107,6 +107,7 @@ def test_the_command_line_calls_front_doors_alone():
         "volumetric.learning.train",
         "volumetric.synthesis.infer",
         "volumetric.evaluation.evaluate",
+        "volumetric.evaluation.compare",
     }
     for name, path in MODULES.items():
         if name.startswith("cli."):
