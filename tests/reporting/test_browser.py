@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from tests.reporting.conftest import failed_row, rows_of, write_evaluation, write_table
 from volumetric.reporting.report import report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -186,8 +187,12 @@ def test_the_viewer_shows_heads_and_the_error_fades_with_the_slider(page, keep):
         assert (brightness < 20).mean() > 0.1, f"{role} has no background"
         assert brightness.std() > 30
     colour = lambda pixels: np.abs(pixels[..., 0] - pixels[..., 2])  # noqa: E731
-    with_error = colour(panel("error")) > 60
+    error = panel("error")
+    with_error = colour(error) > 60
     assert with_error.mean() > 0.02
+    axial = error[:, : error.shape[1] // 3]  # the prediction is too bright behind, at the bottom, and too dark in front
+    bright, dark = (np.argwhere(sign * (axial[..., 0] - axial[..., 2]) > 90)[:, 0] for sign in (1, -1))
+    assert bright.mean() > dark.mean() + 40
     slider = viewer.get_by_label("Error overlay")
     slider.fill("0")
     without = colour(panel("error", "_without")) > 60
@@ -255,6 +260,23 @@ def test_a_narrow_window_scrolls_nowhere_sideways_and_print_leaves_out_what_is_n
     for selector in (".viewer", ".top", "#table-filter"):
         assert not page.locator(selector).first.is_visible()
     assert page.pdf()[:4] == b"%PDF"
+
+
+def test_odd_evaluations_open_too(browser, tmp_path):
+    """Nobody scored; no summary, no definitions; one subject alone."""
+    write_table(tmp_path / "failed" / "per_subject.csv", [failed_row("a", "gone")])
+    write_table(tmp_path / "bare" / "per_subject.csv", rows_of("a", 0))
+    write_evaluation(tmp_path / "one", ["a"], images=False)
+    for name in ("failed", "bare", "one"):
+        said = []
+        tab = browser.new_page()
+        tab.on("console", lambda message, said=said: said.append(message.text))
+        tab.on("pageerror", lambda error, said=said: said.append(str(error)))
+        tab.goto(report(tmp_path / name).path.as_uri())
+        assert tab.locator("#subject-table tbody tr").count() == 1
+        tab.locator("#theme").click()
+        tab.close()
+        assert said == []
 
 
 @pytest.mark.viewer

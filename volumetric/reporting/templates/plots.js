@@ -43,14 +43,14 @@ function quantile(sorted, q) {
   return sorted[below] + (at - below) * ((sorted[below + 1] ?? sorted[below]) - sorted[below]);
 }
 
-function axis(values, from, to, margin = 0.05) {
+function axis(values, from, to, margin = 0.05, spacing = 90) {
   let low = Math.min(...values), high = Math.max(...values);
   const pad = (high - low) * margin || Math.abs(high) * 0.1 || 1;
   low -= pad;
   high += pad;
   const at = (value) => from + ((value - low) / (high - low)) * (to - from);
-  const rough = (high - low) / Math.max(2, Math.abs(to - from) / 90), power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
+  const rough = (high - low) / Math.max(2, Math.abs(to - from) / spacing), power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= 0.75 * rough);
   const ticks = [];
   for (let n = Math.ceil(low / step); n * step <= high; n++) ticks.push(n * step);
   const decimals = Math.max(0, Math.min(6, -Math.floor(Math.log10(step))));
@@ -117,7 +117,7 @@ function drawDistribution(holder, metricName, region) {
     holder.replaceChildren(element("p", { class: "empty" }, "No subject has a finite value of this metric in this region."));
     return;
   }
-  const narrow = holder.clientWidth < 620, gutter = narrow ? 8 : 236, pitch = narrow ? 74 : 54, top = narrow ? 20 : 4;
+  const narrow = holder.clientWidth < 620, gutter = narrow ? 8 : 236, pitch = narrow ? 84 : 62, top = narrow ? 20 : 4;
   const height = top + rows.length * pitch + 40;
   const [made, width] = canvas(holder, height, `${metric.label} of every subject and method in ${region}. Arrow keys name the subjects.`);
   const x = axis(rows.flatMap((row) => row.values.filter(isNumber).map(Number)), gutter + 8, width - 16);
@@ -127,23 +127,23 @@ function drawDistribution(holder, metricName, region) {
   }
   const dots = [];
   rows.forEach((row, index) => {
-    const middle = top + index * pitch + pitch / 2;
+    const middle = top + index * pitch + pitch / 2, box = middle - 13, strip = middle + 13; // box above, points below
     const group = shape("g", { class: row.method === "model" ? "" : "rest" });
     const sorted = row.values.filter(isNumber).map(Number).sort((a, b) => a - b);
     const [q1, median, q3] = [0.25, 0.5, 0.75].map((q) => quantile(sorted, q));
     const inside = sorted.filter((value) => value >= q1 - 1.5 * (q3 - q1) && value <= q3 + 1.5 * (q3 - q1));
-    group.append(shape("text", { class: "label", x: narrow ? gutter : gutter - 12, y: narrow ? middle - 24 : middle + 4, "text-anchor": narrow ? "start" : "end" },
+    group.append(shape("text", { class: "label", x: narrow ? gutter : gutter - 12, y: narrow ? middle - 30 : middle + 4, "text-anchor": narrow ? "start" : "end" },
       row.method.replaceAll("_", " ")));
     group.lastChild.append(shape("tspan", { dx: 10 }, show(median, metric.unit)));
     if (sorted.length > 2) {
-      group.append(shape("line", { class: "whisker", x1: x.at(inside[0]), x2: x.at(inside.at(-1)), y1: middle, y2: middle }));
-      group.append(shape("rect", { class: "box", x: x.at(q1), width: Math.max(1, x.at(q3) - x.at(q1)), y: middle - 13, height: 26, rx: 3 }));
+      group.append(shape("line", { class: "whisker", x1: x.at(inside[0]), x2: x.at(inside.at(-1)), y1: box, y2: box }));
+      group.append(shape("rect", { class: "box", x: x.at(q1), width: Math.max(1, x.at(q3) - x.at(q1)), y: box - 8, height: 16, rx: 3 }));
     }
-    group.append(shape("line", { class: "middle", x1: x.at(median), x2: x.at(median), y1: middle - 13, y2: middle + 13 }));
+    group.append(shape("line", { class: "middle", x1: x.at(median), x2: x.at(median), y1: box - 8, y2: box + 8 }));
     row.values.forEach((value, subject) => {
       if (!isNumber(value)) return;
-      const spread = sorted.length > 2 ? (((subject * 0.618034) % 1) - 0.5) * 26 : 0; // golden ratio: even and repeatable
-      const dot = shape("circle", { class: "dot", cx: x.at(Number(value)), cy: middle + spread, r: sorted.length > 60 ? 3.2 : 4.6, "data-subject": subject, "data-method": row.method });
+      const spread = sorted.length > 2 ? (((subject * 0.618034) % 1) - 0.5) * 24 : 0; // golden ratio: even and repeatable
+      const dot = shape("circle", { class: "dot", cx: x.at(Number(value)), cy: strip + spread, r: sorted.length > 60 ? 3.2 : 4.6, "data-subject": subject, "data-method": row.method });
       group.append(dot);
       if (index === 0) dots.push([Number(value), dot]);
     });
@@ -158,7 +158,7 @@ function drawDistribution(holder, metricName, region) {
 
 function frame(holder, height, label, xs, ys, xLabel) {
   const [made, width] = canvas(holder, height, label);
-  const x = axis(xs, 52, width - 12), y = axis(ys, height - 44, 8, 0.1);
+  const x = axis(xs, 52, width - 12), y = axis(ys, height - 44, 8, 0.1, 45);
   for (const [value, text] of y.ticks) {
     made.append(shape("line", { class: "grid", x1: 52, x2: width - 12, y1: y.at(value), y2: y.at(value) }));
     made.append(shape("text", { x: 46, y: y.at(value) + 4, "text-anchor": "end" }, text));
@@ -179,7 +179,7 @@ function drawAgreement(holder, agreement) {
   lines.forEach((value, index) => made.append(shape("line", { class: index ? "limit" : "bias", x1: 52, x2: width - 12, y1: y.at(value), y2: y.at(value) })));
   const dots = means.map((mean, index) => {
     const subject = DATA.subjects.findIndex(({ name }) => name === agreement.subjects[index]);
-    const dot = shape("circle", { class: "dot", cx: x.at(mean), cy: y.at(differences[index]), r: 4.6, "data-subject": subject, "data-index": index });
+    const dot = shape("circle", { class: "dot", cx: x.at(mean), cy: y.at(differences[index]), r: means.length > 60 ? 3.2 : 4.6, "data-subject": subject, "data-index": index });
     made.append(dot);
     return dot;
   });
@@ -189,12 +189,13 @@ function drawAgreement(holder, agreement) {
 
 function drawCurves(holder, panel, steps) {
   const plot = element("div");
-  const ends = panel.series.map(({ name, values }) => `${name} ${show(values.filter(isNumber).at(-1), panel.unit)}`).join(" · ");
-  holder.replaceChildren(element("figcaption", {}, `${panel.title} `, element("span", {}, ends)), plot);
+  const isSecond = (name) => name === "validation" && panel.series.length > 1;
+  const ends = panel.series.map(({ name, values }) => [name, `${name} ${show(values.filter(isNumber).at(-1), panel.unit)}`]);
+  holder.replaceChildren(element("figcaption", {}, `${panel.title} `, ...ends.map(([name, text]) => element("span", { class: isSecond(name) ? "key second" : "key" }, text))), plot);
   const finite = panel.series.flatMap(({ values }) => values.filter(isNumber).map(Number));
-  const [made, , x, y] = frame(plot, 230, `${panel.title} over the training: ${ends}`, steps.filter(isNumber).map(Number), finite, "step");
+  const [made, , x, y] = frame(plot, 230, `${panel.title} over the training: ${ends.map(([, text]) => text).join(", ")}`, steps.filter(isNumber).map(Number), finite, "step");
   for (const { name, values } of panel.series) {
-    const second = name === "validation" && panel.series.length > 1 ? " second" : "";
+    const second = isSecond(name) ? " second" : "";
     const points = values.map((value, index) => [value, steps[index]]).filter(([value]) => isNumber(value)).map(([value, step]) => [x.at(step), y.at(Number(value))]);
     made.append(shape("polyline", { class: `curve${second}`, points: points.map((point) => point.join()).join(" ") }));
     if (points.length < 30) points.forEach(([cx, cy]) => made.append(shape("circle", { class: `dot${second}`, cx, cy, r: 3 })));
