@@ -260,6 +260,7 @@ def test_a_narrow_window_scrolls_nowhere_sideways_and_print_leaves_out_what_is_n
     for selector in (".viewer", ".top", "#table-filter"):
         assert not page.locator(selector).first.is_visible()
     assert page.pdf()[:4] == b"%PDF"
+    assert page.evaluate("document.querySelector('details').open")
 
 
 def test_odd_evaluations_open_too(browser, tmp_path):

@@ -126,6 +126,9 @@ function preparePlots() {
   draw();
 }
 
+// What is folded on the screen cannot be unfolded on paper.
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => (folded.open = true)));
+
 prepareTheme();
 prepareTips();
 prepareTabs();
