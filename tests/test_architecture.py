@@ -20,6 +20,7 @@ ONLY_IN = {
     "lightning_fabric": ("learning.",),
     "SimpleITK": ("imaging.", "cohort.dicom"),
     "deepbet": ("imaging.mask",),
+    "dipy": ("evaluation.segmentation",),
     "torch": ("model.", "metrics.", "learning.", "synthesis.", "evaluation."),
     "nilearn": ("simulation.", "reporting.viewer"),
     "typer": ("cli.",),

@@ -35,22 +35,22 @@ class Metric:
     Attributes:
         name: The column's name, with its unit where it has one.
         label: What a figure or page calls it.
-        unit: `dB`, `1` for a pure number, or `intensity` for the units of the volumes.
+        unit: `dB`, `1` for a pure number, `intensity` for the units of the volumes, `mm` or `count`.
         better: Which direction is good: `higher`, `lower`, or nearer to `zero`.
         value_range: Lowest and highest value it can take.
         formula: The formula in text, with t = truth, p = prediction, e = p - t, R = data_range.
         source: Where the formula comes from.
-        compute: Computes it from a region.
+        compute: Computes it from a region; None for what the evaluation of files finds.
     """
 
     name: str
     label: str
-    unit: Literal["dB", "1", "intensity"]
+    unit: str
     better: Literal["higher", "lower", "zero"]
     value_range: tuple[float, float]
     formula: str
     source: str
-    compute: Callable[[Region], float]
+    compute: Callable[[Region], float] | None
 
 
 _ROWS = (
@@ -192,6 +192,6 @@ def score(
     rows: dict[str, dict[str, float]] = {}
     for name, mask in masks.items():
         region = Region(voxels_in(pair, mask), ssim_values[mask], width)
-        rows[name] = {column: metric.compute(region) for column, metric in METRICS.items()}
+        rows[name] = {column: metric.compute(region) for column, metric in METRICS.items() if metric.compute}
         rows[name]["num_voxels"] = region.ssim.numel()
     return rows

@@ -17,7 +17,7 @@ MODEL = "model"
 
 _KEYS = ("subject_id", "session_id", "method", "region", "status", "error", "num_voxels")
 _TECHNICAL = ("data_range", "mask_rule", "truth_outside_mask", "prediction_scale", "truth_median",
-              "prediction_divisor", "truth_mean", "prediction_mean")  # fmt: skip
+              "prediction_divisor", "truth_mean", "prediction_mean", "warnings")  # fmt: skip
 
 Cells = Mapping[str, str]
 
