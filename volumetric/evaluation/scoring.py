@@ -179,7 +179,8 @@ class Scoring:
     ) -> list[dict[str, Any]]:
         truth, predicted = (torch.from_numpy(array).to(self._device) for array in (scored.truth, prediction))
         inside = {name: torch.from_numpy(mask).to(self._device) for name, mask in masks.items()}
-        scores = score(truth, predicted, inside, data_range=self._settings.data_range)
+        at = None if borders is None else torch.from_numpy(borders).to(self._device)
+        scores = score(truth, predicted, inside, data_range=self._settings.data_range, borders=at)
         return [
             {
                 "method": method,

@@ -20,8 +20,8 @@ def segment(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.u
     """Divide a brain into CSF, grey and white matter: the darkest, middle and brightest of three classes.
 
     Expectation maximisation of a Gaussian mixture with a Markov random field (Zhang, Brady and Smith, IEEE Trans. Med.
-    Imaging 20(1), 2001), beta 0.1, at most 20 iterations. Intensities alone decide, so deep grey nuclei of a T1w often come
-    out as white matter. Voxels that the classifier takes for background get the class with the nearest mean.
+    Imaging 20(1), 2001), beta 0.1, at most 20 iterations. Intensities alone decide, so deep grey nuclei of a T1w often
+    come out as white matter. Voxels that the classifier takes for background get the class with the nearest mean.
 
     Args:
         image: `(I, J, K)`, bias-corrected; CSF darkest, white matter brightest.

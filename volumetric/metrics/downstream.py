@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from volumetric.metrics.table import METRICS, Metric
+from volumetric.metrics.region import Metric
+from volumetric.metrics.table import METRICS
 
 _TISSUES = "Dice, Ecology 26(3):297-302, 1945; tissues by Zhang, Brady and Smith, IEEE Trans. Med. Imaging 20(1), 2001"
 
