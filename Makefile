@@ -18,7 +18,7 @@ STAMP := $(VENV)/.made
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data manifest prepare train infer evaluate test reliability lint bench clean
+.PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,11 @@ $(STAMP): constraints.txt setup.cfg pyproject.toml
 	$(RUN_IN)pip install --quiet -c constraints.txt --editable '.[all,dev]'
 	touch $(STAMP)
 
-demo: data  ## simulated cohort -> model -> full T2w volumes -> scores
+demo: data  ## simulated cohort -> model -> full T2w volumes -> scores -> a page to look at
 	$(MAKE) --no-print-directory train
 	$(MAKE) --no-print-directory infer
 	$(MAKE) --no-print-directory evaluate
+	$(MAKE) --no-print-directory report
 
 data: $(STAMP)  ## the simulated cohort: DATA, SUBJECTS, SEED
 	$(RUN_IN)volumetric phantom --out $(DATA) --subjects $(SUBJECTS) --seed $(SEED)
@@ -59,8 +60,15 @@ infer: $(STAMP)  ## synthesise: INPUT, SPLIT, RUN
 evaluate: $(STAMP)  ## score: MANIFEST, SPLIT, RUN
 	$(RUN_IN)volumetric evaluate $(RUN)/predictions $(MANIFEST) --split $(SPLIT) --out $(RUN)/metrics
 
+report: $(STAMP)  ## one page of scores, pictures and a 3D viewer: RUN
+	$(RUN_IN)volumetric report $(RUN)
+
 test: $(STAMP)  ## all tests, with coverage
 	$(RUN_IN)python -m pytest -q --cov --cov-report=term
+
+browser:  ## Chromium for the tests that open the report in it (Debian, as root; without it they are skipped)
+	command -v chromium >/dev/null || { apt-get -qq -o Acquire::Retries=3 update && \
+	  apt-get -qq -y -o Acquire::Retries=3 install --no-install-recommends chromium; }
 
 reliability: $(STAMP)  ## long proofs: trainings killed at random, again and again
 	$(RUN_IN)python -m pytest -q -m reliability

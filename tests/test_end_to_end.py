@@ -18,7 +18,7 @@ def volumetric(*arguments):
     return result
 
 
-def test_phantom_train_infer_evaluate(tmp_path):
+def test_phantom_train_infer_evaluate_compare_report(tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
     manifest = volumetric("phantom", "--out", data, "--subjects", 4, "--spacing-mm", 4).stdout.strip()
     volumetric("train", manifest, "--config", TINY, "--out", run)
@@ -32,11 +32,18 @@ def test_phantom_train_infer_evaluate(tmp_path):
     np.testing.assert_array_equal(nib.load(prediction).affine, source.affine)
     with (run / "metrics" / "per_subject.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == "model"]
-    assert [(row["subject_id"], row["region"], row["status"]) for row in rows] == [
-        ("sim001", "brain", "ok"),
-        ("sim001", "whole", "ok"),
-    ]
+    regions = ["brain", "whole", "foreground", "csf", "gm", "wm", "lesions"]
+    assert [row["region"] for row in rows] == regions
+    assert {(row["subject_id"], row["status"]) for row in rows} == {("sim001", "ok")}
     assert float(rows[0]["psnr_db"]) > 10
+    assert 0 < float(rows[4]["dice"]) <= 1
+    assert int(rows[6]["lesions_marked"]) >= int(rows[6]["lesions_lost"])
+    compared = volumetric("compare", run).stdout
+    assert "cubic" in compared
+    volumetric("report", run, "--viewer", "none")
+    page = (run / "report.html").read_text()
+    assert "sim001" in page
+    assert "Relative MAE" in page
 
 
 @pytest.mark.real

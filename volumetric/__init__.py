@@ -4,8 +4,8 @@
     prediction = load_model("runs/mine").predict("t1w.nii.gz")
     prediction.image.array  # float32 (I, J, K), 1000 x reference units, on the scan's own grid
 
-`discover`, `fetch`, `phantom`, `prepare`, `train`, `infer` and `evaluate` are the commands of the same
-names; `read_manifest` reads a manifest.
+`discover`, `fetch`, `phantom`, `prepare`, `train`, `infer`, `evaluate` and `compare` are the commands of the
+same names; `read_manifest` reads a manifest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from volumetric.cohort.discover import discover
     from volumetric.cohort.fetch import fetch
     from volumetric.cohort.phantom import phantom
+    from volumetric.evaluation.compare import compare
     from volumetric.evaluation.evaluate import evaluate
     from volumetric.learning.train import train
     from volumetric.manifest import read_manifest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from volumetric.synthesis.infer import infer
 
 _HOMES = {
+    "compare": "volumetric.evaluation.compare",
     "discover": "volumetric.cohort.discover",
     "evaluate": "volumetric.evaluation.evaluate",
     "fetch": "volumetric.cohort.fetch",
@@ -36,7 +38,18 @@ _HOMES = {
     "train": "volumetric.learning.train",
 }
 
-__all__ = ["discover", "evaluate", "fetch", "infer", "load_model", "phantom", "prepare", "read_manifest", "train"]
+__all__ = [
+    "compare",
+    "discover",
+    "evaluate",
+    "fetch",
+    "infer",
+    "load_model",
+    "phantom",
+    "prepare",
+    "read_manifest",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

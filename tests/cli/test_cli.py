@@ -12,7 +12,9 @@ def volumetric(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
-@pytest.mark.parametrize("verb", ["phantom", "fetch", "discover", "prepare", "train", "infer", "evaluate", "config"])
+@pytest.mark.parametrize(
+    "verb", ["phantom", "fetch", "discover", "prepare", "train", "infer", "evaluate", "report", "config"]
+)
 def test_help_has_an_example(verb):
     result = volumetric(verb, "--help")
     assert result.returncode == 0
@@ -56,6 +58,7 @@ def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder):
         (*infer, "--input", "t1w"): "expected contrast=file",
         ("evaluate", tmp_path / "none", good, "--out", out): "there is no such folder",
         ("evaluate", tmp_path, good, "--out", out, "--split", "tests"): "no row has split `tests`",
+        ("report", tmp_path): "holds no per_subject.csv",
     }
     for arguments, sentence in cases.items():
         result = volumetric(*arguments)

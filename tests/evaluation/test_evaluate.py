@@ -1,6 +1,8 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from volumetric.evaluation.evaluate import EvaluationError, evaluate
 from volumetric.evaluation.pairing import PairingError, check_scale
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.nifti import Image, read_image, write_image
-from volumetric.manifest import read_manifest
+from volumetric.manifest import read_manifest, write_manifest
 from volumetric.metrics.error import mae, psnr_db
 from volumetric.synthesis.infer import infer
 
@@ -20,6 +22,9 @@ def predictions(run_folder, cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("predictions")
     infer([cohort], model=run_folder, out=out, split="test")
     return out
+
+
+REGIONS = ("brain", "whole", "foreground", "csf", "gm", "wm")
 
 
 def table(path):
@@ -34,9 +39,9 @@ def brain_rows(rows, method="model"):
 def test_each_subject_method_and_region_has_a_row_with_known_numbers(predictions, cohort, run_folder, tmp_path):
     evaluation = evaluate(predictions, [cohort], tmp_path)
     rows = table(tmp_path / "per_subject.csv")
-    methods = ["model", "constant", "identity", "histogram_match", "inverted_histogram_match", "cubic"]
+    methods = ["model", "constant", "identity", "histogram_match", "inverted_histogram_match", "cubic", "mean_target"]
     assert [(r["subject_id"], r["method"], r["region"]) for r in rows] == [
-        (s, m, region) for s in ("p3", "p4") for m in methods for region in ("brain", "whole")
+        (s, m, region) for s in ("p3", "p4") for m in methods for region in REGIONS
     ]
     assert {r["status"] for r in rows} == {"ok"}
     row = read_manifest(cohort).rows[3]
@@ -59,6 +64,24 @@ def test_each_subject_method_and_region_has_a_row_with_known_numbers(predictions
         from_mse = 20 * np.log10(data_range) - 20 * np.log10(float(r["rmse"]))
         assert float(r["psnr_db"]) == pytest.approx(from_mse, abs=1e-5)
     assert len(evaluation.outcomes) == 2
+    tissues = {r["region"]: r for r in rows if r["subject_id"] == "p3" and r["method"] == "model"}
+    assert sum(int(tissues[t]["num_voxels"]) for t in ("csf", "gm", "wm")) == mask.sum()
+    assert float(tissues["csf"]["truth_mean"]) > float(tissues["gm"]["truth_mean"]) > float(tissues["wm"]["truth_mean"])
+    assert all(0 <= float(tissues[t]["dice"]) <= 1 for t in ("csf", "gm", "wm"))
+    assert float(rows[0]["truth_mean"]) == pytest.approx(truth[mask].mean(), rel=1e-5)
+    assert float(rows[0]["truth_median"]) == pytest.approx(np.median(t2w[mask]), rel=1e-5)
+
+
+def test_pictures_of_a_subject_can_be_found_again(predictions, cohort, tmp_path):
+    evaluate(predictions, [cohort], tmp_path)
+    images = json.loads((tmp_path / "subjects" / "p3.json").read_text())["images"]
+    row = read_manifest(cohort).rows[3]
+    assert images["source"]["path"] == str(row.path("t1w"))
+    truth = read_image(Path(images["truth"]["path"])).array
+    assert np.median((truth / images["truth"]["divisor"])[truth != 0]) == pytest.approx(1)
+    assert images["prediction"]["divisor"] == 1000
+    assert Path(images["prediction"]["path"]).is_file()
+    assert images["mask"] is None
 
 
 def test_the_summary_is_that_of_the_rows(predictions, cohort, tmp_path):
@@ -70,7 +93,7 @@ def test_the_summary_is_that_of_the_rows(predictions, cohort, tmp_path):
     assert float(row["mean"]) == pytest.approx(np.mean(values))
     assert float(row["sd"]) == pytest.approx(np.std(values, ddof=1), abs=1e-8)  # a table has nine digits
     assert min(values) <= float(row["ci95_low"]) <= float(row["mean"]) <= float(row["ci95_high"]) <= max(values)
-    assert "20 log10(R)" in json.loads((tmp_path / "evaluation.json").read_text())["metrics"]["psnr_db"]["formula"]
+    assert "20 log10(R)" in json.loads((tmp_path / "definitions.json").read_text())["psnr_db"]["formula"]
 
 
 def test_predictions_in_any_scale_score_alike_with_the_scale_named(predictions, cohort, tmp_path):
@@ -91,6 +114,72 @@ def test_predictions_in_any_scale_score_alike_with_the_scale_named(predictions, 
         assert b["data_range"] == pytest.approx(a["data_range"])
     image = read_image(foreign / "p3.nii.gz")
     assert by_median[0]["prediction_divisor"] == pytest.approx(reference_scale(image.array, image.array != 0), rel=0.01)
+
+
+def test_files_of_any_name_are_found_by_a_pattern(predictions, cohort, tmp_path):
+    for subject in ("p3", "p4"):
+        image = read_image(next((predictions / f"sub-{subject}").rglob("*.nii.gz")))
+        write_image(tmp_path / "theirs" / f"out_{subject}" / "synth_v2.nii.gz", image)
+    ours = brain_rows(evaluate(predictions, [cohort], tmp_path / "a", segmentation=False).rows)
+    pattern = "out_{subject_id}/synth_*.nii.gz"
+    theirs = evaluate(tmp_path / "theirs", [cohort], tmp_path / "b", pattern=pattern, segmentation=False)
+    assert [r["psnr_db"] for r in brain_rows(theirs.rows)] == pytest.approx([r["psnr_db"] for r in ours])
+    shutil.copy(tmp_path / "theirs/out_p3/synth_v2.nii.gz", tmp_path / "theirs/out_p3/synth_v3.nii.gz")
+    shutil.rmtree(tmp_path / "theirs" / "out_p4")
+    failed = evaluate(tmp_path / "theirs", [cohort], tmp_path / "c", pattern=pattern, segmentation=False)
+    errors = [o.error for o in failed.outcomes]
+    assert "2 files match out_p3/synth_*.nii.gz" in errors[0]
+    assert "no NIfTI file matches out_p4" in errors[1]
+    for wrong in ("synth.nii.gz", "{subject_id}_{contrast}.nii.gz"):
+        with pytest.raises(PairingError, match="--pattern"):
+            evaluate(tmp_path / "theirs", [cohort], tmp_path / "d", pattern=wrong)
+
+
+def test_swapped_people_are_failed_rows_that_name_each_other(tmp_path):
+    rows = read_manifest(write_cohort(tmp_path / "cohort", ["train"] * 3 + ["test"] * 2)).rows
+    cohort = tmp_path / "cohort" / "manifest.csv"
+    for contrast in ("t1w", "t2w"):  # p4's head lies elsewhere on the same grid
+        image = read_image(rows[4].path(contrast))
+        write_image(rows[4].path(contrast), image.with_array(np.roll(image.array, 4, 0)))
+    for a, b in ((rows[3], rows[4]), (rows[4], rows[3])):
+        write_image(tmp_path / "p" / f"{a.subject_id}.nii.gz", read_image(b.path("t2w")))
+    swapped = evaluate(tmp_path / "p", [cohort], tmp_path / "out", prediction_scale="own-median", segmentation=False)
+    assert [o.status for o in swapped.outcomes] == ["failed", "failed"]
+    assert "subject p3: the prediction resembles the truth of p4 (r = 0.9" in swapped.outcomes[0].error
+    row = next(r for r in table(tmp_path / "out" / "per_subject.csv") if r["subject_id"] == "p4")
+    assert (row["status"], row["region"]) == ("failed", "")
+    assert {r["n"] for r in swapped.summary if r["method"] == "model"} <= {0}
+    again = evaluate(tmp_path / "p", [cohort], tmp_path / "out", prediction_scale="own-median", segmentation=False)
+    assert [o.status for o in again.outcomes] == ["failed", "failed"]
+
+
+def test_covariates_are_columns_and_groups_and_must_not_be_called_as_a_metric(predictions, cohort, tmp_path):
+    rows = read_manifest(cohort).rows
+    sites = [replace(row, covariates={"site": f"s{n % 2}"}) for n, row in enumerate(rows)]
+    write_manifest(tmp_path / "sites.csv", sites)
+    found = evaluate(predictions, [tmp_path / "sites.csv"], tmp_path / "out", segmentation=False)
+    assert [r["site"] for r in brain_rows(table(tmp_path / "out" / "per_subject.csv"))] == ["s1", "s0"]
+    groups = {r["group"]: r["mean"] for r in found.summary if (r["method"], r["metric"]) == ("model", "mae")}
+    assert groups.keys() == {"", "site=s0", "site=s1"}
+    assert groups[""] == pytest.approx((groups["site=s0"] + groups["site=s1"]) / 2)
+    write_manifest(tmp_path / "bad.csv", [replace(row, covariates={"ssim": "1"}) for row in rows])
+    with pytest.raises(EvaluationError, match=r"columns ssim are named as columns of per_subject\.csv"):
+        evaluate(predictions, [tmp_path / "bad.csv"], tmp_path / "out2")
+
+
+def test_the_run_of_predictions_is_known_by_its_settings_without_the_seed(run_folder, cohort, tmp_path):
+    found = []
+    for seed in (0, 1):
+        run = tmp_path / str(seed)
+        run.mkdir()
+        settings = json.loads((run_folder / "settings.json").read_text()) | {"seed": seed}
+        (run / "settings.json").write_text(json.dumps(settings))
+        infer([cohort], model=run_folder, out=run / "predictions", split="test")
+        evaluate(run, [cohort], run / "metrics", segmentation=False)
+        found.append(json.loads((run / "metrics" / "evaluation.json").read_text())["run"])
+    assert [run["seed"] for run in found] == [0, 1]
+    assert found[0]["settings_sha256"] == found[1]["settings_sha256"]
+    assert found[1]["folder"] == str(tmp_path / "1")
 
 
 def test_without_training_rows_baselines_are_not_available(predictions, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from volumetric.errors import InputError
-from volumetric.metrics.statistics import summarise
+from volumetric.metrics.statistics import bootstrap_interval, repeats, summarise, summarise_columns
 
 SKEWED = np.random.default_rng(3).gamma(2.0, 3.0, size=9)
 
@@ -105,6 +105,8 @@ def test_refuses_tables_and_zero_resamples() -> None:
         summarise(np.ones((2, 3)))
     with pytest.raises(InputError, match="num_resamples: expected at least 1, got 0"):
         summarise([1.0, 2.0], num_resamples=0)
+    with pytest.raises(InputError, match=r"shape \(S, M\), got shape \(3,\)"):
+        summarise_columns(np.ones(3))
 
 
 def test_memory_stays_bounded() -> None:
@@ -119,3 +121,62 @@ def test_memory_stays_bounded() -> None:
 def test_imports_without_torch() -> None:
     code = "import sys, volumetric.metrics.statistics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_each_column_of_a_table_is_summarised_as_if_alone() -> None:
+    table = np.random.default_rng(5).normal(size=(9, 600))  # more columns than are resampled at once
+    table[2, 1] = np.nan
+    table[[0, 8], 3] = np.inf
+    table[:, 4] = np.nan
+    found = summarise_columns(table, num_resamples=300, seed=2)
+    assert len(found) == 600
+    assert [s.n for s in found[:6]] == [9, 8, 9, 7, 0, 9]
+    for column in (0, 1, 3, 4, 511, 512, 599):
+        alone = dataclasses.astuple(summarise(table[:, column], num_resamples=300, seed=2))
+        np.testing.assert_allclose(dataclasses.astuple(found[column]), alone, rtol=1e-12)
+
+
+def test_resampled_means_are_those_of_the_drawn_subjects() -> None:
+    values = np.array([[1.0, 10.0], [2.0, 30.0], [4.0, 20.0]])
+    draws = np.random.default_rng(8).integers(0, 3, size=(50, 3))
+    expected = np.quantile(values[draws].mean(axis=1), [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(bootstrap_interval(values, num_resamples=50, seed=8), expected, rtol=1e-12)
+
+
+def test_repeats_by_hand() -> None:
+    # Means 2, 6, 10; within: (1 + 1) + (1 + 1) + (4 + 4) = 12 on 3 degrees; between: 2 (16 + 0 + 16) / 2 = 32.
+    found = repeats([[1, 3], [5, 7], [8, 12]])
+    assert (found.num_subjects, found.num_values, found.mean) == (3, 6, 6)
+    assert found.within_subject_sd == pytest.approx(2)
+    assert found.repeatability_coefficient == pytest.approx(1.96 * math.sqrt(2) * 2)
+    assert found.icc == pytest.approx((32 - 4) / (32 + 4))
+
+
+def test_icc_is_that_of_shrout_and_fleiss() -> None:
+    # Their example of 6 targets and 4 judges: ICC(1,1) = 0.17, mean square within 6.26 (Tables 2 to 4).
+    ratings = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    found = repeats(ratings)
+    assert found.icc == pytest.approx(0.17, abs=0.005)
+    assert found.within_subject_sd**2 == pytest.approx(6.26, abs=0.005)
+
+
+def test_repeats_of_unequal_numbers_agree_with_an_analysis_of_variance() -> None:
+    rng = np.random.default_rng(4)
+    groups = [rng.normal(mean, 1, size) for mean, size in zip(rng.normal(0, 2, 7), (2, 3, 2, 4, 2, 2, 5), strict=True)]
+    within = np.concatenate([group - group.mean() for group in groups])
+    mean_square = within @ within / (within.size - len(groups))
+    found = repeats([*groups, [1.0, np.nan], []])
+    assert (found.num_subjects, found.num_values) == (7, 20)
+    assert found.within_subject_sd == pytest.approx(math.sqrt(mean_square))
+    ratio = stats.f_oneway(*groups).statistic
+    k0 = (20 - sum(group.size**2 for group in groups) / 20) / 6
+    assert found.icc == pytest.approx((ratio - 1) / (ratio - 1 + k0))
+
+
+def test_repeats_without_enough_values() -> None:
+    assert math.isnan(repeats([[1.0, 2.0]]).icc)
+    assert repeats([[1.0, 2.0]]).within_subject_sd == pytest.approx(math.sqrt(0.5))
+    assert repeats([[1.0], [2.0]]).num_subjects == 0
+    assert math.isnan(repeats([]).within_subject_sd)
+    assert math.isnan(repeats([[1.0, 1.0], [1.0, 1.0]]).icc)
+    assert repeats([[1.0, 3.0], [3.0, 1.0]]).icc == pytest.approx(-1)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from volumetric.cli.compare import compare
 from volumetric.cli.config import config
 from volumetric.cli.discover import discover
 from volumetric.cli.evaluate import evaluate
@@ -15,13 +16,14 @@ from volumetric.cli.fetch import fetch
 from volumetric.cli.infer import infer
 from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
+from volumetric.cli.report import report
 from volumetric.cli.train import train
 from volumetric.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for verb in (phantom, fetch, discover, prepare, train, infer, evaluate, config):
+for verb in (phantom, fetch, discover, prepare, train, infer, evaluate, compare, report, config):
     app.command(no_args_is_help=True)(verb)
 
 
@@ -42,7 +44,7 @@ def volumetric(
     """Learn a missing MR contrast from paired scans, write it as a full 3D NIfTI, and measure how good it is.
 
     The way through: **discover** (no data at hand? **phantom** or **fetch**) → **prepare** (raw scans)
-    → **train** → **infer** → **evaluate**.
+    → **train** → **infer** → **evaluate** → **compare**, **report**.
     """
 
 

@@ -25,11 +25,23 @@ def evaluate(
     ] = "reference",
     source: Annotated[str | None, typer.Option(help="Source contrast, where predictions do not say.")] = None,
     target: Annotated[str | None, typer.Option(help="Target contrast, where predictions do not say.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="How another tool names its files, such as '{subject_id}/*_synth.nii.gz'.")
+    ] = None,
+    segmentation: Annotated[
+        bool,
+        typer.Option(help="Divide the brain into tissues, with the true and the predicted T2w too; most of the time."),
+    ] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score again what has been scored.")] = False,
 ) -> None:
     """Score predictions against the truth, subject by subject, beside baselines that need no learning.
 
-    Example: `volumetric evaluate runs/mine/predictions my.csv --out runs/mine/metrics`
+    Examples:
+
+    - `volumetric evaluate runs/mine/predictions my.csv --out runs/mine/metrics`
+
+    - another tool's files: `volumetric evaluate theirs my.csv --out scores --pattern '{subject_id}/*_synth.nii.gz'
+      --prediction-scale own-median`
     """
     from volumetric.batch.subjects import exit_status
     from volumetric.cli.options import device_name
@@ -44,6 +56,8 @@ def evaluate(
         prediction_scale=prediction_scale,
         source=source,
         target=target,
+        pattern=pattern,
+        segmentation=segmentation,
         fresh=fresh,
     )
     _show(evaluation.rows, evaluation.summary, out)
@@ -63,7 +77,7 @@ def _show(rows: Sequence[Mapping[str, object]], summary: Sequence[Mapping[str, o
         elif row["method"] == "model" and row["region"] == "brain":
             subjects.add_row(name, *(f"{row[metric]:.3f}" for metric in _SHOWN))
     methods = Table("method", "subjects", *_SHOWN, title="in the brain, mean over subjects [95 % CI]")
-    means = {(r["method"], r["metric"]): r for r in summary if r["region"] == "brain"}
+    means = {(r["method"], r["metric"]): r for r in summary if r["region"] == "brain" and not r["group"]}
     for method in dict.fromkeys(r["method"] for r in summary):
         cells = [means[method, metric] for metric in _SHOWN]
         methods.add_row(

@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 from volumetric.batch.subjects import progress
 from volumetric.errors import InputError
 from volumetric.evaluation.pairing import read_scored
+from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.intensity import PooledIntensities
 from volumetric.manifest import Row
 
 log = logging.getLogger(__name__)
 
 Values = NDArray[np.float64]
+MEAN_TARGET = "mean_target"
+"""How the `method` column calls the voxelwise mean of the training targets, where they share a grid."""
+_MAX_GRIDS = 4
 _LEVELS = np.linspace(0, 1, 1001)
+
+
+@dataclass
+class _GridSum:
+    space: Space
+    total: NDArray[np.float32]
+    number: int = 1
 
 
 @dataclass
@@ -30,12 +41,14 @@ class TrainingIntensities:
         moments: sums over voxels of `s^(i + j)`, `(4, 4)`, with s the source.
         cross: sums of `s^i t`, `(4,)`, with t the target.
         num_subjects: people in it.
+        sums: by grid, the summed targets of the people on it and their number; at most `_MAX_GRIDS` grids.
     """
 
     target: PooledIntensities = field(default_factory=PooledIntensities)
     moments: Values = field(default_factory=lambda: np.zeros((4, 4)))
     cross: Values = field(default_factory=lambda: np.zeros(4))
     num_subjects: int = 0
+    sums: list[_GridSum] = field(default_factory=list)
 
     def add(self, source: Values, target: Values) -> None:
         """Add the voxels of one person's mask, each `(N,)`."""
@@ -44,6 +57,23 @@ class TrainingIntensities:
         self.cross += powers.T @ target
         self.target.add(target)
         self.num_subjects += 1
+
+    def add_on_grid(self, truth: NDArray[np.float32], space: Space) -> None:
+        """Add one person's target `(I, J, K)`, 0 outside the mask, to the mean of those on the same grid."""
+        for held in self.sums:
+            if same_space(held.space, space):
+                held.total += truth
+                held.number += 1
+                return
+        if len(self.sums) < _MAX_GRIDS:
+            self.sums.append(_GridSum(space, truth.copy()))
+
+    def mean_target(self, space: Space) -> NDArray[np.float32] | None:
+        """Voxelwise mean of the training targets on this grid; None where fewer than two people share it."""
+        for held in self.sums:
+            if held.number > 1 and same_space(held.space, space):
+                return held.total / np.float32(held.number)
+        return None
 
 
 def pool_training(rows: Sequence[Row], source: str, target: str) -> TrainingIntensities:
@@ -57,6 +87,7 @@ def pool_training(rows: Sequence[Row], source: str, target: str) -> TrainingInte
                 log.warning("left out of the baselines: %s", error)
             else:
                 pooled.add(*(image[scored.mask].astype(np.float64) for image in (scored.source, scored.truth)))
+                pooled.add_on_grid(scored.truth, scored.grid.space)
             advance(row.name)
     return pooled
 

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import Any
 
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.errors import InputError
-from volumetric.evaluation.baselines import BASELINES, TrainingIntensities, pool_training
-from volumetric.evaluation.pairing import (
-    Predictions,
-    Scored,
-    check_scale,
-    on_its_grid,
-    open_predictions,
-    read_prediction,
-    read_scored,
-)
+from volumetric.evaluation.baselines import TrainingIntensities, pool_training
+from volumetric.evaluation.health import Likeness, resembled
+from volumetric.evaluation.pairing import Predictions, check_scale, open_predictions
+from volumetric.evaluation.repeatability import repeatability_rows
+from volumetric.evaluation.scoring import MODEL, Scoring, Settings
 from volumetric.evaluation.summary import summary_rows
-from volumetric.manifest import NATIVE, Row, read_manifest
-from volumetric.metrics.table import METRICS, score
+from volumetric.manifest import Row, read_manifest
+from volumetric.metrics.downstream import DOWNSTREAM, definitions
+from volumetric.metrics.table import METRICS
 from volumetric.model.predict import pick_device
-from volumetric.outputs import hash_file, hash_json, locked, versions, write_csv, write_json
+from volumetric.outputs import hash_json, locked, versions, write_csv, write_json
 
 log = logging.getLogger(__name__)
 
-MODEL = "model"
-"""How the `method` column calls the predictions that are scored."""
-
-_COLUMNS = ("subject_id", "session_id", "method", "region", "status", "error", "num_voxels", *METRICS, "data_range",
-            "mask_rule", "truth_outside_mask", "prediction_scale", "truth_median", "prediction_divisor")  # fmt: skip
+_KEYS = ("subject_id", "session_id", "method", "region", "status", "error", "num_voxels")
+_FACTS = ("data_range", "mask_rule", "truth_outside_mask", "prediction_scale", "truth_median", "prediction_divisor",
+          "truth_mean", "prediction_mean", "warnings")  # fmt: skip
+_COLUMNS = (*_KEYS, *METRICS, *DOWNSTREAM, *_FACTS)
 
 
 class EvaluationError(InputError):
@@ -68,6 +60,8 @@ def evaluate(
     prediction_scale: str = "reference",
     source: str | None = None,
     target: str | None = None,
+    pattern: str | None = None,
+    segmentation: bool = True,
     fresh: bool = False,
 ) -> Evaluation:
     """Score predictions against the truth in manifests.
@@ -81,6 +75,9 @@ def evaluate(
         prediction_scale: `reference`, `own-median` or the number that predictions are divided by.
         source: source contrast; default what the predictions say, else `t1w`.
         target: target contrast; default what the predictions say, else `t2w`.
+        pattern: how another tool's files are named in the folder, such as `{subject_id}/*_synth.nii.gz`.
+        segmentation: divide each T1w into tissues where none are given, and again with the true and the predicted T2w;
+            most of the time of an evaluation.
         fresh: score again what has been scored.
 
     Raises:
@@ -90,7 +87,7 @@ def evaluate(
     rows = manifest.split(split)
     if not rows:
         raise EvaluationError(f"{manifest.name}: no row has split `{split}`; give --split train, val, test or all")
-    found = open_predictions(predictions)
+    found = open_predictions(predictions, pattern)
     sources = found.facts.get("sources")
     source = source or (str(sources[0]) if isinstance(sources, list) else "t1w")
     target = target or str(found.facts.get("target", "t2w"))
@@ -98,29 +95,81 @@ def evaluate(
     scale = check_scale(prediction_scale)
     training = pool_training(manifest.split("train"), source, target)
     data_range = _data_range(found, training)
+    settings = Settings(source, target, data_range, scale, segmentation)
+    covariates = _covariates(rows)
     with locked(out):
-        task = _Scoring(found, training, data_range, source, target, scale, torch_device, out, fresh)
-        outcomes = run_subjects(task, rows, title="evaluate")
+        task = Scoring(found, training, settings, torch_device, out, fresh)
+        outcomes = _without_swaps(rows, run_subjects(task, rows, title="evaluate"))
         table = [row for subject, outcome in zip(rows, outcomes, strict=True) for row in _rows(subject, outcome)]
-        summary = summary_rows(table, len(rows))
-        write_csv(out / "per_subject.csv", table, _COLUMNS)
+        summary = summary_rows(
+            table,
+            len({row.subject_id for row in rows}),
+            covariates,
+            units={name: metric.unit for name, metric in {**METRICS, **DOWNSTREAM}.items()},
+        )
+        write_csv(out / "per_subject.csv", table, [*_COLUMNS, *covariates])
         write_csv(out / "summary.csv", summary)
+        repeated = repeatability_rows(table)
+        if repeated:
+            write_csv(out / "repeatability.csv", repeated)
+        write_json(out / "definitions.json", definitions())
         write_json(
             out / "evaluation.json",
             {
-                "predictions": str(found.folder),
+                "predictions": str(found.folder.absolute()),
                 "source": source,
                 "target": target,
                 "split": split,
                 "data_range": data_range,
                 "num_training_subjects": training.num_subjects,
                 "prediction_scale": scale,
-                "metrics": {m.name: {"unit": m.unit, "better": m.better, "formula": m.formula, "source": m.source}
-                            for m in METRICS.values()},
+                "run": _run(found.folder),
                 "versions": versions(),
             },
-        )  # fmt: skip
+        )
     return Evaluation(outcomes, table, summary)
+
+
+def _covariates(rows: Sequence[Row]) -> list[str]:
+    """Their columns, in order of first appearance.
+
+    Raises:
+        EvaluationError: one is called as a column of `per_subject.csv`.
+    """
+    found = list(dict.fromkeys(column for row in rows for column in row.covariates))
+    taken = [column for column in found if column in _COLUMNS]
+    if taken:
+        raise EvaluationError(
+            f"the manifest's columns {', '.join(taken)} are named as columns of per_subject.csv are; rename them"
+        )
+    return found
+
+
+def _run(predictions: Path) -> dict[str, object] | None:
+    """The training that the predictions lie in the folder of: its seed, and a hash of all its other settings."""
+    file = predictions.absolute().parent / "settings.json"
+    if not file.is_file():
+        return None
+    settings = json.loads(file.read_text())
+    return {"seed": settings.pop("seed", 0), "settings_sha256": hash_json(settings), "folder": str(file.parent)}
+
+
+def _without_swaps(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes; a prediction that shows another person of the cohort has failed."""
+    everybody = {
+        row.name: Likeness.unpack(_mapping(outcome.row["likeness"]))
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if outcome.status != "failed"
+    }
+    checked = []
+    for row, outcome in zip(rows, outcomes, strict=True):
+        other = resembled(row.name, everybody) if row.name in everybody else None
+        if other is None:
+            checked.append(outcome)
+        else:
+            log.error("subject %s: %s", row.name, other)
+            checked.append(replace(outcome, status="failed", error=f"subject {row.name}: {other}", row={}))
+    return checked
 
 
 def _data_range(found: Predictions, training: TrainingIntensities) -> float:
@@ -141,99 +190,17 @@ def _data_range(found: Predictions, training: TrainingIntensities) -> float:
     return float(stated)
 
 
-class _Scoring:
-    """One subject: every method in every region."""
-
-    def __init__(
-        self,
-        found: Predictions,
-        training: TrainingIntensities,
-        data_range: float,
-        source: str,
-        target: str,
-        scale: str,
-        device: torch.device,
-        out: Path,
-        fresh: bool,
-    ) -> None:
-        self._found, self._training, self._data_range = found, training, data_range
-        self._source, self._target, self._scale = source, target, scale
-        self._device, self._out, self._fresh = device, out, fresh
-
-    def name(self, item: Row) -> str:
-        return item.name
-
-    def finished(self, item: Row) -> Mapping[str, object] | None:
-        file = self._file(item)
-        if self._fresh or not file.is_file():
-            return None
-        before: dict[str, object] = json.loads(file.read_text())
-        return before if before["fingerprint"] == self._fingerprint(item) else None
-
-    def read(self, item: Row) -> tuple[Scored, NDArray[np.float32], float]:
-        file = self._found.find(item)
-        scored = read_scored(on_its_grid(item, file, self._target), self._source, self._target)
-        prediction, divisor = read_prediction(file, scored, self._scale, name=item.name)
-        return scored, prediction, divisor
-
-    def compute(self, item: Row, loaded: tuple[Scored, NDArray[np.float32], float]) -> list[dict[str, object]]:
-        scored, prediction, divisor = loaded
-        rows = self._score(MODEL, scored, prediction) if prediction[scored.mask].any() else None
-        if rows is None:
-            raise EvaluationError(f"subject {item.name}: the prediction is 0 everywhere in the brain")
-        for row in rows:
-            row |= {"prediction_scale": self._scale, "prediction_divisor": divisor}
-        values = scored.source[scored.mask].astype(np.float64)
-        for method, baseline in BASELINES.items():
-            if not self._training.num_subjects:
-                rows.append({"method": method, "region": "", "status": "n/a", "error": "no rows with split `train`"})
-                continue
-            volume = np.zeros_like(scored.truth)
-            volume[scored.mask] = baseline(values, self._training)
-            rows += self._score(method, scored, volume)
-        return rows
-
-    def write(self, item: Row, result: list[dict[str, object]]) -> Mapping[str, object]:
-        content = {"fingerprint": self._fingerprint(item), "rows": result}
-        write_json(self._file(item), content)
-        return content
-
-    def _score(self, method: str, scored: Scored, prediction: NDArray[np.float32]) -> list[dict[str, object]]:
-        tensors = [torch.from_numpy(array).to(self._device) for array in (scored.truth, prediction, scored.mask)]
-        truth, predicted, mask = tensors
-        regions = {"brain": mask, "whole": torch.ones_like(mask)}
-        scores = score(truth, predicted, regions, data_range=self._data_range)
-        rows: list[dict[str, object]] = []
-        for region, values in scores.items():
-            rows.append(
-                {
-                    "method": method,
-                    "region": region,
-                    "status": "ok",
-                    "error": "",
-                    **values,
-                    "data_range": self._data_range,
-                    "mask_rule": scored.rule,
-                    "truth_outside_mask": "zeroed" if region == "whole" else "not scored",
-                }
-            )
-        return rows
-
-    def _file(self, item: Row) -> Path:
-        return self._out / "subjects" / f"{item.name.replace('/', '_')}.json"
-
-    def _fingerprint(self, item: Row) -> str:
-        columns = [prefix + c for prefix in ("", NATIVE) for c in (self._source, self._target, "mask")]
-        files = [item.path(c) for c in columns if c in item.paths]
-        settings = [self._data_range, self._scale, self._training.cross.tolist(), versions()["volumetric"]]
-        return hash_json([settings, [hash_file(file) for file in [*files, self._found.find(item)]]])
-
-
-def _rows(subject: Row, outcome: Outcome) -> list[dict[str, object]]:
+def _rows(subject: Row, outcome: Outcome) -> list[dict[str, Any]]:
     """The rows of `per_subject.csv` of one subject; a failed one has a row with the reason."""
-    key: dict[str, object] = {"subject_id": subject.subject_id, "session_id": subject.session_id}
+    key: dict[str, Any] = {"subject_id": subject.subject_id, "session_id": subject.session_id}
     if outcome.status == "failed":
-        return [key | {"method": MODEL, "region": "", "status": "failed", "error": outcome.error}]
+        failed = {"method": MODEL, "region": "", "status": "failed", "error": outcome.error}
+        return [key | failed | dict(subject.covariates)]
     rows = outcome.row["rows"]
     assert isinstance(rows, list)
-    return [key | row for row in rows]
+    return [key | row | dict(subject.covariates) for row in rows]
+
+
+def _mapping(content: object) -> dict[str, str]:
+    assert isinstance(content, dict)
+    return content

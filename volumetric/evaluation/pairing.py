@@ -6,13 +6,15 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
+from string import Formatter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volumetric.errors import InputError
-from volumetric.imaging.geometry import same_space
+from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.intensity import INTENSITY_SCALE, in_reference_units, reference_scale
 from volumetric.imaging.mask import MaskRule, brain_mask
 from volumetric.imaging.nifti import SUFFIXES, Image, read_image, read_labels, stem
@@ -34,6 +36,8 @@ class Scored:
         mask: brain `(I, J, K)`.
         rule: how the mask came about.
         grid: an image on that grid.
+        source_median: what the source was divided by: its in-mask median.
+        truth_median: the same of the truth.
     """
 
     source: NDArray[np.float32]
@@ -41,6 +45,8 @@ class Scored:
     mask: NDArray[np.bool_]
     rule: MaskRule
     grid: Image
+    source_median: float
+    truth_median: float
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,13 @@ class Predictions:
         facts: what their sidecars agree on (`sources`, `target`, `data_range`, `intensity_scale`); empty
             for the files of another tool.
         listed: what `predictions.csv` says of each subject and session; None without one.
+        pattern: where another tool's files lie in the folder, by `{subject_id}` and `{session_id}`; wildcards allowed.
     """
 
     folder: Path
     facts: Mapping[str, object]
     listed: Mapping[tuple[str, str], Mapping[str, str]] | None
+    pattern: str | None = None
 
     def find(self, row: Row) -> Path:
         """The prediction of a subject.
@@ -64,6 +72,8 @@ class Predictions:
         Raises:
             PairingError: there is none, inference failed, or several files could be meant.
         """
+        if self.pattern is not None:
+            return self._by_pattern(row, self.pattern)
         if self.listed is not None:
             entry = self.listed.get((row.subject_id, row.session_id))
             if entry is None:
@@ -78,19 +88,40 @@ class Predictions:
             found = f"{len(files)} files are ({', '.join(f.name for f in files[:3])})" if files else "no file is"
             raise PairingError(
                 f"subject {row.name}: {found} named for this subject in {self.folder}; expected one file "
-                f"{row.subject_id}.nii.gz or sub-{row.subject_id}_*.nii.gz"
+                f"{row.subject_id}.nii.gz or sub-{row.subject_id}_*.nii.gz; name others by --pattern"
             )
         return files[0]
 
+    def _by_pattern(self, row: Row, pattern: str) -> Path:
+        named = pattern.format(subject_id=escape(row.subject_id), session_id=escape(row.session_id))
+        files = [file for file in sorted(self.folder.glob(named)) if file.name.endswith(SUFFIXES)]
+        if len(files) != 1:
+            found = f"{len(files)} files match" if files else "no NIfTI file matches"
+            raise PairingError(f"subject {row.name}: {found} {named} in {self.folder}; expected one")
+        return files[0]
 
-def open_predictions(folder: Path) -> Predictions:
+
+def open_predictions(folder: Path, pattern: str | None = None) -> Predictions:
     """Look into a folder of predictions, or a run folder with one in it.
 
+    Args:
+        folder: where they are.
+        pattern: how another tool names its files there, such as `{subject_id}/*_synth.nii.gz`.
+
     Raises:
-        PairingError: no such folder, or predictions made for different targets or data ranges.
+        PairingError: no such folder, a pattern without `{subject_id}`, or predictions made for different targets or
+            data ranges.
     """
     if not folder.is_dir():
         raise PairingError(f"{folder}: there is no such folder; name the folder that infer wrote")
+    if pattern is not None:
+        fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+        if "subject_id" not in fields or not fields <= {"subject_id", "session_id"}:
+            raise PairingError(
+                f"--pattern {pattern}: expected a path with {{subject_id}} and perhaps {{session_id}} in it, such as "
+                "'{subject_id}/*_synth.nii.gz'"
+            )
+        return Predictions(folder, {}, None, pattern)
     if not (folder / "predictions.csv").is_file() and (folder / "predictions" / "predictions.csv").is_file():
         folder = folder / "predictions"
     if not (folder / "predictions.csv").is_file():
@@ -134,11 +165,9 @@ def read_scored(row: Row, source: str, target: str) -> Scored:
     check_one_grid(images, name=row.name)
     given = read_labels(row.path("mask")) if "mask" in row.paths else None
     mask, rule = brain_mask(images[source], given, name=str(row.path(source)))
-    units = [
-        in_reference_units(image.array, mask, reference_scale(image.array, mask, name=str(row.path(contrast))))
-        for contrast, image in images.items()
-    ]
-    return Scored(units[0], units[1], mask, rule, images[target])
+    medians = [reference_scale(image.array, mask, name=str(row.path(c))) for c, image in images.items()]
+    units = [in_reference_units(i.array, mask, median) for i, median in zip(images.values(), medians, strict=True)]
+    return Scored(units[0], units[1], mask, rule, images[target], *medians)
 
 
 def read_prediction(path: Path, scored: Scored, scale: str, *, name: str) -> tuple[NDArray[np.float32], float]:
@@ -170,6 +199,34 @@ def read_prediction(path: Path, scored: Scored, scale: str, *, name: str) -> tup
     else:
         divisor = INTENSITY_SCALE if scale == "reference" else float(scale)
     return in_reference_units(image.array, scored.mask, divisor), divisor
+
+
+def window_borders(prediction: Path, space: Space) -> NDArray[np.bool_] | None:
+    """Where the windows of `infer` ended, by the prediction's sidecar: voxels within one model voxel of such a plane.
+
+    Args:
+        prediction: its file.
+        space: of the truth.
+
+    Returns:
+        `(I, J, K)`, or None where the file is another tool's or was made in one window.
+    """
+    sidecar = prediction.with_name(stem(prediction) + ".json")
+    content = json.loads(sidecar.read_text()) if sidecar.is_file() else {}
+    windows = content.get("windows", {})
+    if "starts" not in windows or content.get("prepared_here"):
+        return None
+    starts, size = np.array(windows["starts"]), np.array(windows["size"])
+    to_model = np.linalg.inv(np.array(windows["grid_affine"])) @ space.affine
+    voxels = np.ogrid[tuple(slice(0, n) for n in space.shape)]
+    borders = np.zeros(space.shape, bool)
+    for axis, side in enumerate(windows["grid_shape"]):
+        planes = {*starts[:, axis], *(starts[:, axis] + size[axis])}
+        along = to_model[axis, 3] + sum(c * v for c, v in zip(to_model[axis, :3], voxels, strict=True))
+        for plane in planes:
+            if 0 < plane < side:
+                borders |= np.abs(along - (plane - 0.5)) <= 1
+    return borders if borders.any() else None
 
 
 def check_scale(scale: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from volumetric.figures.canvas import new_figure, save_png
@@ -28,6 +29,18 @@ def montage(
     title: str,
     out: Path,
 ) -> None:
+    """Write `draw_montage` as a PNG file."""
+    save_png(draw_montage(volumes, truth, prediction, spacing_mm=spacing_mm, title=title), out)
+
+
+def draw_montage(
+    volumes: Mapping[str, NDArray[Any]],
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    *,
+    spacing_mm: NDArray[np.float64],
+    title: str,
+) -> Figure:
     """Three planes through the middle of sources, truth, prediction and error (prediction - truth).
 
     Left in the picture is the patient's left; in reference units grey goes from 0 to 2.5 (sources: 1.8), the error
@@ -38,8 +51,7 @@ def montage(
         truth: `(I, J, K)`.
         prediction: `(I, J, K)`.
         spacing_mm: voxel size, `(3,)`.
-        title: above the picture.
-        out: PNG to write.
+        title: above the picture; may be empty.
     """
     columns = {**volumes, "truth": truth, "prediction": prediction, "prediction - truth": prediction - truth}
     i, j, k = (n // 2 for n in truth.shape)
@@ -64,5 +76,6 @@ def montage(
             axes[row, column].set(xticks=[], yticks=[], facecolor="black")
         axes[0, column].set_title(name, color="white")
     figure.colorbar(shown, ax=axes[:, -1], shrink=0.5).ax.tick_params(colors="white")
-    figure.suptitle(title, color="white")
-    save_png(figure, out)
+    if title:
+        figure.suptitle(title, color="white")
+    return figure

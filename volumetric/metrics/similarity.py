@@ -42,6 +42,25 @@ def pearson_of(voxels: Voxels) -> float:
     return min(1.0, max(-1.0, correlation))
 
 
+def mutual_information(truth: Volume, prediction: Volume, *, mask: Volume | None = None, bins: int = BINS) -> float:
+    """H(t) + H(p) - H(t, p) in nats, from the joint histogram of `normalized_mutual_information`.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in any units, of any contrast.
+        mask: `(I, J, K)`, boolean; only voxels inside count. None counts all.
+        bins: of each axis of the histogram.
+
+    Returns:
+        Nats, 0 or more, higher is better; NaN where either is constant.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
+    """
+    one, other, both = entropies_of(select(truth, prediction, mask), bins)
+    return one + other - both
+
+
 def normalized_mutual_information(
     truth: Volume, prediction: Volume, *, mask: Volume | None = None, bins: int = BINS
 ) -> float:
@@ -63,17 +82,22 @@ def normalized_mutual_information(
     Raises:
         MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
     """
-    voxels = select(truth, prediction, mask)
+    one, other, both = entropies_of(select(truth, prediction, mask), bins)
+    return (one + other) / both
+
+
+def entropies_of(voxels: Voxels, bins: int = BINS) -> tuple[float, float, float]:
+    """H(t), H(p) and H(t, p) in nats; NaN where either is constant."""
     codes = []
     for values in (voxels.truth, voxels.prediction):
-        ordered = values.sort().values
-        low, high = (float(ordered[round(q * (len(ordered) - 1))]) for q in (0.005, 0.995))
+        ranks = (1 + round(q * (values.numel() - 1)) for q in (0.005, 0.995))
+        low, high = (float(values.kthvalue(rank).values) for rank in ranks)
         if high == low:
-            return math.nan
+            return math.nan, math.nan, math.nan
         codes.append(((values - low) / (high - low) * bins).long().clamp(0, bins - 1))
     joint = torch.bincount(codes[0] * bins + codes[1], minlength=bins * bins).double().reshape(bins, bins)
     joint /= joint.sum()
-    return (_entropy(joint.sum(0)) + _entropy(joint.sum(1))) / _entropy(joint)
+    return _entropy(joint.sum(1)), _entropy(joint.sum(0)), _entropy(joint)
 
 
 def _entropy(probabilities: torch.Tensor) -> float:

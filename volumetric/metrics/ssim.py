@@ -21,6 +21,8 @@ from volumetric.metrics.pair import Pair, Volume, check_data_range, check_mask, 
 
 WINDOW_SIGMA_VOX = 1.5
 WINDOW_RADIUS_VOX = 5
+UNIFORM_VOX = 7
+"""Side of the uniform window."""
 K1 = 0.01
 K2 = 0.03
 
@@ -85,9 +87,25 @@ def gaussian_matrix(size: int, *, device: torch.device | None = None) -> torch.T
     Returns:
         `(size, size)` float64; row i holds the weights of the local mean at voxel i, and sums to 1.
     """
-    offsets = torch.arange(-WINDOW_RADIUS_VOX, WINDOW_RADIUS_VOX + 1, device=device)
-    weights = torch.exp(-offsets.to(torch.float64).square() / (2 * WINDOW_SIGMA_VOX**2))
-    weights /= weights.sum()
+    offsets = torch.arange(-WINDOW_RADIUS_VOX, WINDOW_RADIUS_VOX + 1, dtype=torch.float64)
+    weights = torch.exp(-offsets.square() / (2 * WINDOW_SIGMA_VOX**2))
+    return band_matrix(size, weights / weights.sum(), device=device)
+
+
+def band_matrix(size: int, weights: torch.Tensor, *, device: torch.device | None = None) -> torch.Tensor:
+    """A filter along one axis as a matrix, with the mirrored border folded in.
+
+    Args:
+        size: Number of voxels along the axis, at least 1.
+        weights: `(2 r + 1,)` float64, of the voxels from -r to r.
+        device: Where the matrix lies.
+
+    Returns:
+        `(size, size)` float64; row i holds the weights of all voxels in the value at voxel i.
+    """
+    radius = len(weights) // 2
+    weights = weights.to(device)
+    offsets = torch.arange(-radius, radius + 1, device=device)
     # The mirrored axis repeats every 2 * size voxels: 0 1 2 | 2 1 0 | 0 1 2 | ...
     columns = (torch.arange(size, device=device)[:, None] + offsets) % (2 * size)
     columns = torch.where(columns < size, columns, 2 * size - 1 - columns)
@@ -95,10 +113,50 @@ def gaussian_matrix(size: int, *, device: torch.device | None = None) -> torch.T
     return matrix.scatter_add_(1, columns, weights.expand(size, -1))
 
 
-def _ssim_map(pair: Pair, data_range: float) -> torch.Tensor:
+def uniform_ssim_map(truth: Volume, prediction: Volume, *, data_range: float) -> torch.Tensor:
+    """As `ssim_map`, in a window of 7x7x7 equal weights with sample covariance: scikit-image's default.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in the truth's units.
+        data_range: Width of the interval of intensities, in the volumes' units, above 0.
+
+    Returns:
+        `(I, J, K)` float32, without unit, in [-1, 1], higher is better.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the data range is not above 0.
+    """
+    return _ssim_map(check_pair(truth, prediction), check_data_range(data_range), uniform=True)
+
+
+def structure_map(truth: Volume, prediction: Volume, *, data_range: float) -> torch.Tensor:
+    """Contrast and structure alone: `ssim_map` without its luminance, `(2 stp + C2) / (st^2 + sp^2 + C2)`.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in the truth's units.
+        data_range: Width of the interval of intensities, in the volumes' units, above 0.
+
+    Returns:
+        `(I, J, K)` float32, without unit, in [-1, 1], higher is better.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the data range is not above 0.
+    """
+    return _ssim_map(check_pair(truth, prediction), check_data_range(data_range), luminance=False)
+
+
+def _ssim_map(pair: Pair, data_range: float, *, uniform: bool = False, luminance: bool = True) -> torch.Tensor:
     device = pair.truth.device
     num_i, num_j, num_k = pair.truth.shape
-    weights_i, weights_j, weights_k = (gaussian_matrix(size, device=device) for size in pair.truth.shape)
+    if uniform:
+        weights = torch.full((UNIFORM_VOX,), 1 / UNIFORM_VOX, dtype=torch.float64)
+        matrices = [band_matrix(size, weights, device=device) for size in pair.truth.shape]
+    else:
+        matrices = [gaussian_matrix(size, device=device) for size in pair.truth.shape]
+    weights_i, weights_j, weights_k = matrices
+    sample = UNIFORM_VOX**3 / (UNIFORM_VOX**3 - 1) if uniform else 1.0
     result = torch.empty(pair.truth.shape, dtype=torch.float32, device=device)
     # Four moments of a slab with its margins, and without them; every step reads one buffer and writes the other.
     wide, narrow = (
@@ -120,7 +178,7 @@ def _ssim_map(pair: Pair, data_range: float) -> torch.Tensor:
             out=along_j.view(-1, num_j, num_k),
         )
         torch.mm(along_j.view(-1, num_k), weights_k.T, out=along_k.view(-1, num_k))
-        result[outputs] = _similarity(along_k, data_range, scratch=along_j)
+        result[outputs] = _similarity(along_k, data_range, scratch=along_j, sample=sample, luminance=luminance)
     return result
 
 
@@ -136,8 +194,12 @@ def _moments(x: torch.Tensor, y: torch.Tensor, *, out: torch.Tensor) -> None:
     torch.mul(x, x, out=squares).addcmul_(y, y)
 
 
-def _similarity(means: torch.Tensor, data_range: float, *, scratch: torch.Tensor) -> torch.Tensor:
+def _similarity(
+    means: torch.Tensor, data_range: float, *, scratch: torch.Tensor, sample: float, luminance: bool
+) -> torch.Tensor:
     """SSIM `(n, J, K)` from the local means `(n, 4, J, K)` of `_moments`; overwrites both tensors.
+
+    `sample` makes population moments those of a sample; without luminance the first factor of both is left out.
 
     (2 mx my + C1) (2 (mxy - mx my) + C2) / ((mx^2 + my^2 + C1) (msq - mx^2 - my^2 + C2))
     """
@@ -149,5 +211,10 @@ def _similarity(means: torch.Tensor, data_range: float, *, scratch: torch.Tensor
     torch.mul(mean_x, mean_x, out=squares).addcmul_(mean_y, mean_y)
     covariance.sub_(product)
     variances.sub_(squares)
+    if sample != 1:
+        covariance.mul_(sample)
+        variances.mul_(sample)
+    if not luminance:
+        return covariance.mul_(2).add_(c2).div_(variances.add_(c2))
     numerator = product.mul_(2).add_(c1).mul_(covariance.mul_(2).add_(c2))
     return numerator.div_(squares.add_(c1).mul_(variances.add_(c2)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from volumetric.errors import InputError
-from volumetric.imaging.geometry import spacing_mm
+from volumetric.imaging.geometry import Space, spacing_mm
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.networks import channels_last
@@ -34,12 +34,14 @@ class Prediction:
         image: float32 on the source's grid, 1000 times reference units, 0 outside the mask, never negative.
         mask: the brain mask and its rule.
         plan: the windows that were stitched.
+        grid: the model's grid they lie on.
         warnings: what a reader should know before trusting it.
     """
 
     image: Image
     mask: BrainMask
     plan: WindowPlan
+    grid: Space
     warnings: tuple[str, ...]
 
 
@@ -80,7 +82,7 @@ class Model:
         plan = plan_windows(view.mask, self.spec.patch_size, self.spec.overlap)
         units = synthesise(self.network, self.spec, seen, view.mask, plan, self.device)
         array = view.return_to_scan(units * np.float32(self.spec.intensity_scale)).clip(min=0)
-        return Prediction(scan.with_array(array), brain, plan, self._warnings(scan, seen, view.mask))
+        return Prediction(scan.with_array(array), brain, plan, view.grid, self._warnings(scan, seen, view.mask))
 
     def _warnings(self, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
         warnings = []

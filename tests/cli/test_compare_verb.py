@@ -1,0 +1,58 @@
+import csv
+
+from typer.testing import CliRunner
+
+from volumetric.cli import app
+
+COLUMNS = ("subject_id", "method", "region", "status", "data_range", "mask_rule", "psnr_db", "ssim", "mae", "bias")
+
+
+def write(path, shift):
+    path.parent.mkdir(parents=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for method, more in (("model", shift), ("cubic", 0)):
+            for number in range(4):
+                psnr = 20 + number + more
+                row = (f"p{number}", method, "brain", "ok", 2.6, "given", psnr, psnr / 40, 4 / psnr, psnr - 22)
+                writer.writerow(row)
+    return path
+
+
+def volumetric(*arguments):
+    result = CliRunner().invoke(app, ["compare", *map(str, arguments)], terminal_width=150)
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+def test_the_table_the_sentences_and_the_files(tmp_path):
+    old, new = (write(tmp_path / name / "per_subject.csv", shift) for name, shift in (("old", 1), ("new", 2.5)))
+    out = volumetric(old, new, "--out", tmp_path / "out", "--metric", "psnr_db", "--metric", "bias")
+    assert "+1.500 [+1.500, +1.500]" in out
+    assert "4/0/0" in out
+    assert "|bias|" in out
+    assert "With 4 subjects the smallest two-sided p is 0.125; no test can be significant" in out
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"comparison.csv", "comparison.json", "comparison.png"}
+    out = volumetric(old, "--methods", "model, cubic", "--label", "mine")
+    assert "model" in out
+    assert "cubic" in out
+    assert "nothing is written" in out
+
+
+def test_seeds_have_a_table_of_their_own(tmp_path):
+    tables = []
+    for seed in (0, 1):
+        tables.append(write(tmp_path / f"unet{seed}" / "per_subject.csv", seed))
+        run = f'{{"run": {{"seed": {seed}, "settings_sha256": "abc"}}}}'
+        tables[-1].with_name("evaluation.json").write_text(run)
+    out = volumetric(*tables, "--metric", "psnr_db")
+    assert "seeds of one configuration" in out
+    assert "paired differences" not in out
+    assert "22.000" in out  # of 21.5 and 22.5
+    assert "psnr_db: 22, SD 0.71 over seeds 0 1 (21.5 to 22.5)" in out
+
+
+def test_help_has_an_example():
+    out = volumetric("--help")
+    assert "volumetric compare runs/old runs/new" in " ".join(out.split())

@@ -1,0 +1,101 @@
+"""Owns errors as fractions of the truth, and those of single voxels: the median and the 95th percentile."""
+
+import math
+
+from volumetric.metrics.error import rmse_of
+from volumetric.metrics.pair import Volume, Voxels, select
+
+
+def median_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
+    """Median absolute error.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in the truth's units.
+        mask: `(I, J, K)`, boolean; only voxels inside count. None counts all.
+
+    Returns:
+        median |prediction - truth|, in the volumes' units, in [0, inf), lower is better.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
+    """
+    return quantile_of(select(truth, prediction, mask), 0.5)
+
+
+def p95_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
+    """The absolute error that 95 % of voxels stay under.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in the truth's units.
+        mask: `(I, J, K)`, boolean; only voxels inside count. None counts all.
+
+    Returns:
+        95th percentile of |prediction - truth|, linear between voxels, in [0, inf), lower is better.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
+    """
+    return quantile_of(select(truth, prediction, mask), 0.95)
+
+
+def relative_mse(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
+    """Relative mean squared error, in many papers NMSE.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in the truth's units.
+        mask: `(I, J, K)`, boolean; only voxels inside count. None counts all.
+
+    Returns:
+        sum (prediction - truth)^2 / sum truth^2, without unit, in [0, inf), lower is better; NaN where the truth is
+        zero at every counted voxel.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
+    """
+    return relative_mse_of(select(truth, prediction, mask))
+
+
+def relative_rmse(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
+    """The square root of `relative_mse`, with its arguments and errors."""
+    return math.sqrt(relative_mse(truth, prediction, mask=mask))
+
+
+def nrmse_mean(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
+    """Root mean squared error as a fraction of the truth's mean.
+
+    Args:
+        truth: `(I, J, K)`.
+        prediction: `(I, J, K)`, in the truth's units.
+        mask: `(I, J, K)`, boolean; only voxels inside count. None counts all.
+
+    Returns:
+        RMSE / mean truth, without unit, in [0, inf), lower is better; NaN where that mean is not above zero.
+
+    Raises:
+        MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
+    """
+    return nrmse_mean_of(select(truth, prediction, mask))
+
+
+def quantile_of(voxels: Voxels, fraction: float) -> float:
+    """A quantile of |e|, linear between voxels."""
+    sizes = voxels.error.abs()
+    place = fraction * (sizes.numel() - 1)
+    below = math.floor(place)
+    low, high = (float(sizes.kthvalue(min(rank, sizes.numel())).values) for rank in (below + 1, below + 2))
+    return low + (place - below) * (high - low)
+
+
+def relative_mse_of(voxels: Voxels) -> float:
+    """sum e^2 / sum truth^2, NaN where the truth is zero everywhere."""
+    power = float(voxels.truth.square().sum())
+    return float(voxels.error.square().sum()) / power if power > 0 else math.nan
+
+
+def nrmse_mean_of(voxels: Voxels) -> float:
+    """RMSE / mean truth, NaN where that is not above zero."""
+    mean = float(voxels.truth.mean())
+    return rmse_of(voxels) / mean if mean > 0 else math.nan
