@@ -157,6 +157,7 @@ def test_a_seam_by_hand() -> None:
     mask[:2] = True
     assert math.isnan(seam_index(truth, error, borders, mask=mask))
     assert math.isnan(seam_index(truth, truth, borders))
+    assert seam_index(truth, np.where(borders, error, 0), borders) == math.inf
     row = score(truth, error, {"all": borders | True}, data_range=1.0, borders=borders)["all"]
     assert row["seam_index"] == pytest.approx(3)
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -131,6 +132,14 @@ def test_headlines_put_the_best_baseline_first_and_know_the_direction(evaluation
     assert mae.gain > 0
     # the axis runs from 21, the lower end of constant's interval, to 29, the upper end of the model's
     assert (psnr.model.low_at, psnr.model.at, psnr.model.high_at) == pytest.approx((75, 87.5, 100))
+
+
+def test_a_mean_over_fewer_subjects_is_no_rival(evaluation):
+    results = read_results(evaluation)
+    fewer = [row | {"n": "1"} if row["method"] == "cubic" else row for row in results.summary]
+    psnr = content.headlines(replace(results, summary=fewer), "brain")[0]
+    assert [b.method for b in psnr.baselines] == ["constant"]
+    assert psnr.gain == pytest.approx(psnr.model.mean - psnr.baselines[0].mean)
 
 
 def test_one_subject_has_no_interval(tmp_path):

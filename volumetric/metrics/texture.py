@@ -174,11 +174,14 @@ def decibels(ratio: float) -> float:
 
 
 def seam_ratio(size: torch.Tensor, at: torch.Tensor) -> float:
-    """Mean of error sizes `(N,)` at borders `(N,)` over that elsewhere; NaN where either is empty or without error."""
+    """Mean of error sizes `(N,)` at borders `(N,)` over that elsewhere; NaN where either is empty, or for 0 over 0."""
     if not bool(at.any()) or bool(at.all()):
         return math.nan
     elsewhere = float(size[~at].mean(dtype=torch.float64))
-    return float(size[at].mean(dtype=torch.float64)) / elsewhere if elsewhere > 0 else math.nan
+    here = float(size[at].mean(dtype=torch.float64))
+    if elsewhere == 0:
+        return math.inf if here > 0 else math.nan
+    return here / elsewhere
 
 
 def scales(pair: Pair, data_range: float) -> list[torch.Tensor]:

@@ -121,7 +121,7 @@ def choose(results: Results) -> list[Choice]:
 
 
 def headlines(results: Results, region: str) -> list[Headline]:
-    """The first metrics of the model beside the baselines, over everybody."""
+    """The first metrics of the model beside the baselines that have as many subjects: other means do not compare."""
     found = []
     for metric in results.metrics:
         rows = {
@@ -130,7 +130,8 @@ def headlines(results: Results, region: str) -> list[Headline]:
             if (row["metric"], row["region"], row.get("group", "")) == (metric.name, region, "")
         }
         if metric.name in HEADLINES and MODEL in rows and math.isfinite(number(rows[MODEL]["mean"])):
-            found.append(_headline(metric, rows))
+            alike = {method: row for method, row in rows.items() if row["n"] == rows[MODEL]["n"]}
+            found.append(_headline(metric, alike))
     return sorted(found, key=lambda headline: HEADLINES.index(headline.metric.name))
 
 
