@@ -26,6 +26,7 @@ def test_phantom_train_infer_evaluate_compare_report(tmp_path):
     shown = volumetric("evaluate", run / "predictions", manifest, "--out", run / "metrics").stdout
     assert "sim001" in shown
     assert "inverted_histogram_match" in shown
+    assert "1 scored" in shown
     (prediction,) = (run / "predictions").rglob("*_T2w.nii.gz")
     source = nib.load(data / "sim001" / "t1w.nii.gz")
     assert nib.load(prediction).shape == source.shape

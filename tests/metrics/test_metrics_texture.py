@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from monai.metrics.regression import MultiScaleSSIMMetric
 from scipy import ndimage, stats
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.relative import median_ae, nrmse_mean, p95_ae, relative_mse, relative_rmse
@@ -138,6 +139,34 @@ def test_only_frequencies_above_half_nyquist_pass() -> None:
     assert power_ratio_db(slow + fast, slow + fast) == pytest.approx(0, abs=1e-6)
     assert power_ratio_db(slow + fast, np.zeros_like(fast)) == -math.inf
     assert math.isnan(power_ratio_db(np.zeros_like(fast), fast))
+
+
+@pytest.mark.real
+def test_real_scans_score_as_by_other_implementations(real_scans) -> None:
+    folder = real_scans / "ljubljana_ms/mni/patient19"
+    box = np.s_[60:107, 80:131, 70:115]
+    source, truth = (nib.load(folder / f"{c}.nii.gz").get_fdata(dtype=np.float32)[box] for c in ("t1w", "t2w"))
+    mask = source != 0
+    truth, prediction = truth / np.median(truth[mask]), (2 - source / np.median(source[mask])).astype(np.float32)
+    row = score(truth, prediction, {"brain": mask}, data_range=2.6)["brain"]
+    t, p = truth.astype(np.float64), prediction.astype(np.float64)
+    logs = [ndimage.gaussian_laplace(v, 1.5, mode="reflect", radius=7)[mask] for v in (p - t, t)]
+    grads = [np.sqrt(sum(g**2 for g in np.gradient(v))) for v in (t, p)]
+    usual = {"data_range": 2.6, "full": True}
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = {
+        "mae": np.abs(p - t)[mask].mean(),
+        "p95_ae": np.quantile(np.abs(p - t)[mask], 0.95),
+        "psnr_db": peak_signal_noise_ratio(t[mask], p[mask], data_range=2.6),
+        "relative_mse": ((p - t)[mask] ** 2).sum() / (t[mask] ** 2).sum(),
+        "pearson": np.corrcoef(t[mask], p[mask])[0, 1],
+        "ssim": structural_similarity(t, p, **usual, **gaussian)[1][mask].mean(),
+        "ssim_uniform": structural_similarity(t, p, **usual)[1][mask].mean(),
+        "hfen": np.linalg.norm(logs[0]) / np.linalg.norm(logs[1]),
+        "gradient_mae": np.abs(grads[1] - grads[0])[mask].mean(),
+    }
+    assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert 0 < row["ms_ssim"] < 1
 
 
 def test_blur_loses_detail_and_noise_gains_it() -> None:

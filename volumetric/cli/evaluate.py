@@ -61,6 +61,9 @@ def evaluate(
         fresh=fresh,
     )
     _show(evaluation.rows, evaluation.summary, out)
+    seconds = sorted(outcome.seconds for outcome in evaluation.outcomes if outcome.status == "ok")
+    if seconds:
+        print(f"{len(seconds)} scored, {seconds[len(seconds) // 2]:.1f} s a subject (median)")
     raise typer.Exit(exit_status(evaluation.outcomes))
 
 
