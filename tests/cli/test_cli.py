@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,7 +14,7 @@ def volumetric(*arguments, **options):
 
 
 @pytest.mark.parametrize(
-    "verb", ["phantom", "fetch", "discover", "prepare", "train", "infer", "evaluate", "report", "config"]
+    "verb", ["phantom", "fetch", "discover", "prepare", "train", "infer", "evaluate", "compare", "report", "config"]
 )
 def test_help_has_an_example(verb):
     result = volumetric(verb, "--help")
@@ -60,13 +61,14 @@ def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder):
         ("evaluate", tmp_path, good, "--out", out, "--split", "tests"): "no row has split `tests`",
         ("report", tmp_path): "holds no per_subject.csv",
     }
-    for arguments, sentence in cases.items():
-        result = volumetric(*arguments)
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda arguments: volumetric(*arguments), cases))
+    assert not out.exists()
+    for (arguments, sentence), result in zip(cases.items(), results, strict=True):
         assert result.returncode == 2, (arguments, result.stderr)
         assert sentence in result.stderr
         assert result.stderr.startswith("error: ")
         assert "Traceback" not in result.stderr
-        assert not out.exists(), arguments
 
 
 def test_a_failed_subject_is_exit_code_1(tmp_path, run_folder):
