@@ -125,8 +125,8 @@ def test_every_cell_is_what_the_single_metric_says(case: Case) -> None:
 
 def test_map_is_computed_once_for_all_regions(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = region.ssim_map
-    monkeypatch.setattr(region, "ssim_map", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = region.ssim_and_structure_maps
+    monkeypatch.setattr(region, "ssim_and_structure_maps", lambda *a, **k: calls.append(1) or original(*a, **k))
     score(case.truth, case.prediction, {"a": case.mask, "b": ~case.mask, "c": case.mask}, data_range=1.0)
     assert calls == [1]
 

@@ -128,7 +128,7 @@ ROWS = (
         value_range=(0.0, math.inf),
         formula="median |e|",
         source="definition",
-        compute=lambda region: relative.quantile_of(region.voxels, 0.5),
+        compute=lambda region: region.error_quantiles[0],
     ),
     Metric(
         name="p95_ae",
@@ -138,7 +138,7 @@ ROWS = (
         value_range=(0.0, math.inf),
         formula="95th percentile of |e|, linear between voxels",
         source="definition",
-        compute=lambda region: relative.quantile_of(region.voxels, 0.95),
+        compute=lambda region: region.error_quantiles[1],
     ),
     Metric(
         name="relative_mse",
@@ -221,9 +221,7 @@ ROWS = (
         value_range=(0.0, math.inf),
         formula="|LoG(e)| / |LoG(t)| over the region, sigma 1.5 voxels in 15 voxels",
         source="Ravishankar and Bresler, IEEE Trans. Med. Imaging 30(5):1028-1041, 2011",
-        compute=lambda region: texture.ratio_of_norms(
-            region.maps.laplacian_error[region.mask], region.maps.laplacian_truth[region.mask]
-        ),
+        compute=lambda region: region.hfen,
     ),
     Metric(
         name="gradient_mae",

@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from volumetric.metrics import similarity, texture
-from volumetric.metrics.pair import Pair, Voxels, voxels_in
-from volumetric.metrics.ssim import ssim_map, uniform_ssim_map
+from volumetric.metrics import relative, similarity, texture
+from volumetric.metrics.pair import Pair, Voxels, gather, places, voxels_in
+from volumetric.metrics.ssim import ssim_and_structure_maps, uniform_ssim_map
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Maps:
 
     @cached_property
     def ssim(self) -> torch.Tensor:
-        return ssim_map(*self.pair, data_range=self.data_range)
+        return self._ssim_and_structure[0]
 
     @cached_property
     def ssim_uniform(self) -> torch.Tensor:
@@ -56,7 +56,7 @@ class Maps:
 
     @cached_property
     def scales(self) -> list[torch.Tensor]:
-        return texture.scales(self.pair, self.data_range)
+        return texture.scales(self.pair, self.data_range, self._ssim_and_structure[1])
 
     @cached_property
     def laplacian_truth(self) -> torch.Tensor:
@@ -74,19 +74,28 @@ class Maps:
     def detail(self) -> tuple[torch.Tensor, torch.Tensor]:
         return texture.high_pass(self.pair.truth), texture.high_pass(self.pair.prediction)
 
+    @cached_property
+    def _ssim_and_structure(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return ssim_and_structure_maps(*self.pair, data_range=self.data_range)
+
 
 class Region:
     """What a metric is computed from: the scored voxels of one region."""
 
     def __init__(self, maps: Maps, mask: torch.Tensor) -> None:
         """A checked mask `(I, J, K)` of a pair's maps."""
-        self.maps, self.mask = maps, mask
+        self.maps, self.mask, self._places = maps, mask, places(mask)
         self.data_range = maps.data_range
 
     @cached_property
     def voxels(self) -> Voxels:
         """Truth, prediction and error, each `(N,)`."""
-        return voxels_in(self.maps.pair, self.mask)
+        return voxels_in(self.maps.pair, self._places)
+
+    @cached_property
+    def error_quantiles(self) -> list[float]:
+        """Median and 95th percentile of the absolute error."""
+        return relative.quantiles_of(self.voxels, 0.5, 0.95)
 
     @cached_property
     def entropies(self) -> tuple[float, float, float]:
@@ -106,12 +115,12 @@ class Region:
     @property
     def hfen(self) -> float:
         """Over the norm of the truth's Laplacian."""
-        return texture.ratio_of_norms(self.maps.laplacian_error[self.mask], self.maps.laplacian_truth[self.mask])
+        return texture.ratio_of_norms(self._in(self.maps.laplacian_error), self._in(self.maps.laplacian_truth))
 
     @property
     def power_ratio_db(self) -> float:
         """Fine power of the prediction over that of the truth."""
-        truth, prediction = (detail[self.mask] for detail in self.maps.detail)
+        truth, prediction = (self._in(detail) for detail in self.maps.detail)
         return texture.decibels(texture.ratio_of_norms(prediction, truth))
 
     @property
@@ -119,8 +128,11 @@ class Region:
         """NaN where nobody said where windows end."""
         if self.maps.borders is None:
             return math.nan
-        return texture.seam_ratio(self.voxels.error.abs(), self.maps.borders[self.mask])
+        return texture.seam_ratio(self.voxels.error.abs(), self._in(self.maps.borders))
 
     def mean(self, values: torch.Tensor) -> float:
         """Of a map over the region."""
-        return float(values[self.mask].mean(dtype=torch.float64))
+        return float(self._in(values).mean(dtype=torch.float64))
+
+    def _in(self, values: torch.Tensor) -> torch.Tensor:
+        return gather(values, self._places)

@@ -3,7 +3,7 @@
 import math
 
 from volumetric.metrics.error import rmse_of
-from volumetric.metrics.pair import Volume, Voxels, select
+from volumetric.metrics.pair import Volume, Voxels, ranked, select
 
 
 def median_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -20,7 +20,7 @@ def median_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) 
     Raises:
         MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
     """
-    return quantile_of(select(truth, prediction, mask), 0.5)
+    return quantiles_of(select(truth, prediction, mask), 0.5)[0]
 
 
 def p95_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -37,7 +37,7 @@ def p95_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> 
     Raises:
         MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
     """
-    return quantile_of(select(truth, prediction, mask), 0.95)
+    return quantiles_of(select(truth, prediction, mask), 0.95)[0]
 
 
 def relative_mse(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -80,13 +80,16 @@ def nrmse_mean(truth: Volume, prediction: Volume, *, mask: Volume | None = None)
     return nrmse_mean_of(select(truth, prediction, mask))
 
 
-def quantile_of(voxels: Voxels, fraction: float) -> float:
-    """A quantile of |e|, linear between voxels."""
+def quantiles_of(voxels: Voxels, *fractions: float) -> list[float]:
+    """Quantiles of |e|, linear between voxels."""
     sizes = voxels.error.abs()
-    place = fraction * (sizes.numel() - 1)
-    below = math.floor(place)
-    low, high = (float(sizes.kthvalue(min(rank, sizes.numel())).values) for rank in (below + 1, below + 2))
-    return low + (place - below) * (high - low)
+    last = sizes.numel() - 1
+    below = [math.floor(fraction * last) for fraction in fractions]
+    found = ranked(sizes, [rank for low in below for rank in (low, min(low + 1, last))])
+    return [
+        low + (fraction * last - rank) * (high - low)
+        for fraction, rank, low, high in zip(fractions, below, found[::2], found[1::2], strict=True)
+    ]
 
 
 def relative_mse_of(voxels: Voxels) -> float:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from volumetric.metrics.pair import Volume, Voxels, select
+from volumetric.metrics.pair import Volume, Voxels, ranked, select
 
 BINS = 64
 """Bins of each axis of the joint histogram."""
@@ -30,15 +30,16 @@ def pearson(truth: Volume, prediction: Volume, *, mask: Volume | None = None) ->
 
 def pearson_of(voxels: Voxels) -> float:
     """cov / (sd sd), NaN where truth or prediction is constant."""
-    centred = []
+    deviations = []
     for values in (voxels.truth, voxels.prediction):
         # Asked of the values themselves: the mean of equal numbers can be off by a rounding, and then the
         # variance is not zero.
-        if float(values.max()) == float(values.min()):
+        low, high = values.aminmax()
+        if low == high:
             return math.nan
-        deviation = values - values.mean()
-        centred.append(deviation / deviation.norm())
-    correlation = float((centred[0] * centred[1]).sum())
+        deviations.append(values - values.mean())
+    one, other = deviations
+    correlation = float(torch.dot(one, other) / (one.norm() * other.norm()))
     return min(1.0, max(-1.0, correlation))
 
 
@@ -90,11 +91,10 @@ def entropies_of(voxels: Voxels, bins: int = BINS) -> tuple[float, float, float]
     """H(t), H(p) and H(t, p) in nats; NaN where either is constant."""
     codes = []
     for values in (voxels.truth, voxels.prediction):
-        ranks = (1 + round(q * (values.numel() - 1)) for q in (0.005, 0.995))
-        low, high = (float(values.kthvalue(rank).values) for rank in ranks)
+        low, high = ranked(values, [round(q * (values.numel() - 1)) for q in (0.005, 0.995)])
         if high == low:
             return math.nan, math.nan, math.nan
-        codes.append(((values - low) / (high - low) * bins).long().clamp(0, bins - 1))
+        codes.append((values - low).div_(high - low).mul_(bins).clamp_(0, bins - 1).to(torch.int32))
     joint = torch.bincount(codes[0] * bins + codes[1], minlength=bins * bins).double().reshape(bins, bins)
     joint /= joint.sum()
     return _entropy(joint.sum(1)), _entropy(joint.sum(0)), _entropy(joint)

@@ -52,7 +52,7 @@ def ssim(truth: Volume, prediction: Volume, *, data_range: float, mask: Volume |
     """
     pair = check_pair(truth, prediction)
     inside = None if mask is None else check_mask(mask, pair)
-    values = _ssim_map(pair, check_data_range(data_range))
+    values, _ = _maps(pair, check_data_range(data_range))
     return float((values if inside is None else values[inside]).mean(dtype=torch.float64))
 
 
@@ -74,7 +74,7 @@ def ssim_map(truth: Volume, prediction: Volume, *, data_range: float) -> torch.T
     Raises:
         MetricError: The shapes differ, a value is not finite, or the data range is not above 0.
     """
-    return _ssim_map(check_pair(truth, prediction), check_data_range(data_range))
+    return _maps(check_pair(truth, prediction), check_data_range(data_range))[0]
 
 
 def gaussian_matrix(size: int, *, device: torch.device | None = None) -> torch.Tensor:
@@ -127,11 +127,13 @@ def uniform_ssim_map(truth: Volume, prediction: Volume, *, data_range: float) ->
     Raises:
         MetricError: The shapes differ, a value is not finite, or the data range is not above 0.
     """
-    return _ssim_map(check_pair(truth, prediction), check_data_range(data_range), uniform=True)
+    return _maps(check_pair(truth, prediction), check_data_range(data_range), uniform=True)[0]
 
 
-def structure_map(truth: Volume, prediction: Volume, *, data_range: float) -> torch.Tensor:
-    """Contrast and structure alone: `ssim_map` without its luminance, `(2 stp + C2) / (st^2 + sp^2 + C2)`.
+def ssim_and_structure_maps(
+    truth: Volume, prediction: Volume, *, data_range: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`ssim_map`, and its contrast and structure alone, `(2 stp + C2) / (st^2 + sp^2 + C2)`, from the same moments.
 
     Args:
         truth: `(I, J, K)`.
@@ -139,15 +141,16 @@ def structure_map(truth: Volume, prediction: Volume, *, data_range: float) -> to
         data_range: Width of the interval of intensities, in the volumes' units, above 0.
 
     Returns:
-        `(I, J, K)` float32, without unit, in [-1, 1], higher is better.
+        Two maps as `ssim_map` returns one.
 
     Raises:
         MetricError: The shapes differ, a value is not finite, or the data range is not above 0.
     """
-    return _ssim_map(check_pair(truth, prediction), check_data_range(data_range), luminance=False)
+    return _maps(check_pair(truth, prediction), check_data_range(data_range))
 
 
-def _ssim_map(pair: Pair, data_range: float, *, uniform: bool = False, luminance: bool = True) -> torch.Tensor:
+def _maps(pair: Pair, data_range: float, *, uniform: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map of SSIM, and that of contrast and structure."""
     device = pair.truth.device
     num_i, num_j, num_k = pair.truth.shape
     if uniform:
@@ -157,7 +160,7 @@ def _ssim_map(pair: Pair, data_range: float, *, uniform: bool = False, luminance
         matrices = [gaussian_matrix(size, device=device) for size in pair.truth.shape]
     weights_i, weights_j, weights_k = matrices
     sample = UNIFORM_VOX**3 / (UNIFORM_VOX**3 - 1) if uniform else 1.0
-    result = torch.empty(pair.truth.shape, dtype=torch.float32, device=device)
+    similarity, structure = (torch.empty(pair.truth.shape, dtype=torch.float32, device=device) for _ in range(2))
     # Four moments of a slab with its margins, and without them; every step reads one buffer and writes the other.
     wide, narrow = (
         torch.empty(min(num_i, thickness), 4, num_j, num_k, dtype=torch.float64, device=device)
@@ -178,8 +181,8 @@ def _ssim_map(pair: Pair, data_range: float, *, uniform: bool = False, luminance
             out=along_j.view(-1, num_j, num_k),
         )
         torch.mm(along_j.view(-1, num_k), weights_k.T, out=along_k.view(-1, num_k))
-        result[outputs] = _similarity(along_k, data_range, scratch=along_j, sample=sample, luminance=luminance)
-    return result
+        _compare(along_k, data_range, sample, along_j, similarity[outputs], structure[outputs])
+    return similarity, structure
 
 
 def _moments(x: torch.Tensor, y: torch.Tensor, *, out: torch.Tensor) -> None:
@@ -194,14 +197,19 @@ def _moments(x: torch.Tensor, y: torch.Tensor, *, out: torch.Tensor) -> None:
     torch.mul(x, x, out=squares).addcmul_(y, y)
 
 
-def _similarity(
-    means: torch.Tensor, data_range: float, *, scratch: torch.Tensor, sample: float, luminance: bool
-) -> torch.Tensor:
-    """SSIM `(n, J, K)` from the local means `(n, 4, J, K)` of `_moments`; overwrites both tensors.
+def _compare(
+    means: torch.Tensor,
+    data_range: float,
+    sample: float,
+    scratch: torch.Tensor,
+    similarity: torch.Tensor,
+    structure: torch.Tensor,
+) -> None:
+    """Writes both maps of a slab `(n, J, K)` from the local means `(n, 4, J, K)` of `_moments`.
 
-    `sample` makes population moments those of a sample; without luminance the first factor of both is left out.
+    `sample` makes population moments those of a sample; `means` and `scratch` are overwritten.
 
-    (2 mx my + C1) (2 (mxy - mx my) + C2) / ((mx^2 + my^2 + C1) (msq - mx^2 - my^2 + C2))
+    structure = (2 (mxy - mx my) + C2) / (msq - mx^2 - my^2 + C2), SSIM = (2 mx my + C1) / (mx^2 + my^2 + C1) structure
     """
     c1 = (K1 * data_range) ** 2
     c2 = (K2 * data_range) ** 2
@@ -209,12 +217,7 @@ def _similarity(
     product, squares, _, _ = scratch.unbind(1)
     torch.mul(mean_x, mean_y, out=product)
     torch.mul(mean_x, mean_x, out=squares).addcmul_(mean_y, mean_y)
-    covariance.sub_(product)
-    variances.sub_(squares)
-    if sample != 1:
-        covariance.mul_(sample)
-        variances.mul_(sample)
-    if not luminance:
-        return covariance.mul_(2).add_(c2).div_(variances.add_(c2))
-    numerator = product.mul_(2).add_(c1).mul_(covariance.mul_(2).add_(c2))
-    return numerator.div_(squares.add_(c1).mul_(variances.add_(c2)))
+    covariance.sub_(product).mul_(2 * sample).add_(c2)
+    variances.sub_(squares).mul_(sample).add_(c2)
+    structure.copy_(covariance.div_(variances))
+    similarity.copy_(product.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(covariance))

@@ -5,7 +5,7 @@ import math
 import torch
 
 from volumetric.metrics.pair import Pair, Volume, check_data_range, check_mask, check_pair
-from volumetric.metrics.ssim import band_matrix, ssim_map, structure_map
+from volumetric.metrics.ssim import band_matrix, ssim_and_structure_maps
 
 LOG_SIGMA_VOX = 1.5
 LOG_RADIUS_VOX = 7
@@ -117,7 +117,9 @@ def ms_ssim(truth: Volume, prediction: Volume, *, data_range: float, mask: Volum
             data range is not above 0.
     """
     pair, inside = _checked(truth, prediction, mask)
-    return product_of_scales(scales(pair, check_data_range(data_range)), inside)
+    width = check_data_range(data_range)
+    _, structure = ssim_and_structure_maps(*pair, data_range=width)
+    return product_of_scales(scales(pair, width, structure), inside)
 
 
 def laplacian(volume: torch.Tensor) -> torch.Tensor:
@@ -126,18 +128,15 @@ def laplacian(volume: torch.Tensor) -> torch.Tensor:
     smooth = torch.exp(-offsets.square() / (2 * LOG_SIGMA_VOX**2))
     smooth /= smooth.sum()
     bend = smooth * (offsets.square() / LOG_SIGMA_VOX**4 - 1 / LOG_SIGMA_VOX**2)
-    filters = [
-        [band_matrix(size, weights, device=volume.device).float() for size in volume.shape]
-        for weights in (smooth, bend)
-    ]
-    total = torch.zeros(volume.shape, dtype=torch.float32, device=volume.device)
-    for bent in range(3):
-        values = volume.float()
-        for axis in range(3):
-            matrix = filters[axis == bent][axis]
-            values = torch.tensordot(matrix, values, dims=([1], [axis])).movedim(0, axis)
-        total += values
-    return total
+    (smooth_i, bend_i), (smooth_j, bend_j), (smooth_k, bend_k) = (
+        [band_matrix(size, weights, device=volume.device).float() for weights in (smooth, bend)]
+        for size in volume.shape
+    )
+    values = volume.float()
+    along_k, bent_k = values @ smooth_k.T, values @ bend_k.T
+    along_jk = (smooth_j @ along_k).flatten(1)
+    bent_jk = ((smooth_j @ bent_k) + (bend_j @ along_k)).flatten(1)
+    return (bend_i @ along_jk + smooth_i @ bent_jk).view(volume.shape)
 
 
 def gradient_error(pair: Pair) -> torch.Tensor:
@@ -164,8 +163,8 @@ def high_pass(volume: torch.Tensor) -> torch.Tensor:
 
 def ratio_of_norms(above: torch.Tensor, below: torch.Tensor) -> float:
     """|a| / |b|; NaN where b is as good as zero."""
-    norm = float(below.double().norm())
-    return float(above.double().norm()) / norm if norm > 1e-12 else math.nan
+    one, other = (float(torch.linalg.vector_norm(values, dtype=torch.float64)) for values in (above, below))
+    return one / other if other > 1e-12 else math.nan
 
 
 def decibels(ratio: float) -> float:
@@ -184,18 +183,15 @@ def seam_ratio(size: torch.Tensor, at: torch.Tensor) -> float:
     return here / elsewhere
 
 
-def scales(pair: Pair, data_range: float) -> list[torch.Tensor]:
-    """The maps of `ms_ssim`, fine to coarse; none where a side is too short."""
+def scales(pair: Pair, data_range: float, finest: torch.Tensor) -> list[torch.Tensor]:
+    """The maps of `ms_ssim`, fine to coarse, the first as given; none where a side is too short."""
     if min(pair.truth.shape) < MS_LEAST_VOX:
         return []
-    truth, prediction = (volume.float() for volume in pair)
-    maps = []
-    for scale in range(len(MS_WEIGHTS)):
-        if scale:
-            truth, prediction = _halved(truth), _halved(prediction)
-        last = scale == len(MS_WEIGHTS) - 1
-        maps.append((ssim_map if last else structure_map)(truth, prediction, data_range=data_range))
-    return maps
+    half = [_halved(volume.float()) for volume in pair]
+    quarter = [_halved(volume) for volume in half]
+    _, middle = ssim_and_structure_maps(*half, data_range=data_range)
+    coarsest, _ = ssim_and_structure_maps(*quarter, data_range=data_range)
+    return [finest, middle, coarsest]
 
 
 def product_of_scales(maps: list[torch.Tensor], inside: torch.Tensor) -> float:
