@@ -18,10 +18,10 @@ STAMP := $(VENV)/.made
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability lint bench clean
+.PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability test-scale lint bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "variables: CONFIG=$(CONFIG) DATA=$(DATA) SUBJECTS=$(SUBJECTS) SEED=$(SEED)"
 	@echo "           ROOT=$(ROOT) MANIFEST=$(MANIFEST) PREPARED=$(PREPARED) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
 	@echo "your own scans: make manifest ROOT=/data/bids MANIFEST=raw.csv"
@@ -72,6 +72,9 @@ browser:  ## Chromium for the tests that open the report in it (Debian, as root;
 
 reliability: $(STAMP)  ## long proofs: trainings killed at random, again and again
 	$(RUN_IN)python -m pytest -q -m reliability
+
+test-scale: $(STAMP)  ## long proofs: memory does not grow with the cohort
+	$(RUN_IN)python -m pytest -q -m scale
 
 lint: $(STAMP)  ## ruff and mypy
 	$(RUN_IN)ruff format --check .

@@ -14,6 +14,7 @@ from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.nifti import Image, read_image, write_image
 from volumetric.manifest import read_manifest, write_manifest
 from volumetric.metrics.error import mae, psnr_db
+from volumetric.metrics.table import METRICS
 from volumetric.synthesis.infer import infer
 
 
@@ -244,6 +245,21 @@ def test_repeating_skips_what_is_scored_and_sees_what_changed(predictions, cohor
     write_image(path, image.with_array(image.array * 1.1))
     changed = evaluate(copy, [cohort], tmp_path / "out")
     assert [o.status for o in changed.outcomes] == ["skipped", "ok"]
+
+
+def test_two_processes_find_what_one_finds(predictions, cohort, tmp_path):
+    one, two = (
+        evaluate(predictions, [cohort], tmp_path / str(jobs), segmentation=False, jobs=jobs).rows for jobs in (1, 2)
+    )
+    assert len(one) == len(two) == 2 * 7 * 3
+    for row, other in zip(one, two, strict=True):
+        assert (other["subject_id"], other["method"], other["region"]) == (
+            row["subject_id"],
+            row["method"],
+            row["region"],
+        )
+        for metric in METRICS:
+            assert other[metric] == pytest.approx(row[metric], rel=1e-6, nan_ok=True), (row["method"], metric)
 
 
 def test_predictions_of_two_models_in_one_folder_are_refused(predictions, cohort, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import shift as move
 
 from tests.conftest import brain_pair, oblique_affine
-from volumetric.evaluation.health import Likeness, likeness, resembled, shift_mm
+from volumetric.evaluation.health import Likeness, clipped_fraction, likeness, resembled, shift_mm
 
 SPACING = np.array([1.0, 2.0, 1.5])
 
@@ -67,3 +67,12 @@ def test_only_a_clear_likeness_to_another_is_a_swap():
     assert resembled("b", people) is None  # like nobody: poor, not swapped
     people["b"] = Likeness(blocks, b, np.ones_like(b))
     assert resembled("b", people) is None
+
+
+def test_clipped_voxels_are_counted_at_both_ends():
+    prediction = np.arange(1, 25, dtype=np.float32).reshape(2, 3, 4)
+    mask = prediction > 4
+    assert clipped_fraction(prediction, mask) == 0
+    assert clipped_fraction(prediction.clip(max=22), mask) == 3 / 20
+    assert clipped_fraction(prediction - 6, mask) == 2 / 20
+    assert clipped_fraction((prediction - 6).clip(0, 16), mask) == 5 / 20

@@ -32,6 +32,7 @@ def evaluate(
         bool,
         typer.Option(help="Divide the brain into tissues, with the true and the predicted T2w too; most of the time."),
     ] = True,
+    jobs: Annotated[int | None, typer.Option(help="Subjects at a time; as many as cores if not given.", min=1)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score again what has been scored.")] = False,
 ) -> None:
     """Score predictions against the truth, subject by subject, beside baselines that need no learning.
@@ -58,6 +59,7 @@ def evaluate(
         target=target,
         pattern=pattern,
         segmentation=segmentation,
+        jobs=jobs,
         fresh=fresh,
     )
     _show(evaluation.rows, evaluation.summary, out)

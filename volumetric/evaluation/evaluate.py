@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from volumetric.batch.jobs import usual_jobs
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.errors import InputError
 from volumetric.evaluation.baselines import TrainingIntensities, pool_training
@@ -25,6 +26,7 @@ from volumetric.outputs import hash_json, locked, versions, write_csv, write_jso
 
 log = logging.getLogger(__name__)
 
+_GB_A_JOB = 2.5
 _KEYS = ("subject_id", "session_id", "method", "region", "status", "error", "num_voxels")
 _FACTS = ("data_range", "mask_rule", "truth_outside_mask", "prediction_scale", "truth_median", "prediction_divisor",
           "truth_mean", "prediction_mean", "warnings")  # fmt: skip
@@ -62,6 +64,7 @@ def evaluate(
     target: str | None = None,
     pattern: str | None = None,
     segmentation: bool = True,
+    jobs: int | None = 1,
     fresh: bool = False,
 ) -> Evaluation:
     """Score predictions against the truth in manifests.
@@ -78,6 +81,8 @@ def evaluate(
         pattern: how another tool's files are named in the folder, such as `{subject_id}/*_synth.nii.gz`.
         segmentation: divide each T1w into tissues where none are given, and again with the true and the predicted T2w;
             most of the time of an evaluation.
+        jobs: subjects at a time, each in a process of its own; None takes as many as there are cores, and memory for
+            2.5 GB each, and 1 where a GPU scores.
         fresh: score again what has been scored.
 
     Raises:
@@ -99,7 +104,8 @@ def evaluate(
     covariates = _covariates(rows)
     with locked(out):
         task = Scoring(found, training, settings, torch_device, out, fresh)
-        outcomes = _without_swaps(rows, run_subjects(task, rows, title="evaluate"))
+        jobs = min(jobs or (usual_jobs(_GB_A_JOB) if torch_device.type == "cpu" else 1), len(rows))
+        outcomes = _without_swaps(rows, run_subjects(task, rows, title="evaluate", jobs=jobs))
         table = [row for subject, outcome in zip(rows, outcomes, strict=True) for row in _rows(subject, outcome)]
         summary = summary_rows(
             table,

@@ -72,6 +72,13 @@ def shift_mm(truth: Volume, prediction: Volume, mask: Mask, spacing_mm: NDArray[
     return float(np.linalg.norm(shift * spacing_mm))
 
 
+def clipped_fraction(prediction: Volume, mask: Mask) -> float:
+    """Share of the mask's voxels at an end of the scale: 0 or less, or at the highest value where several share it."""
+    values = prediction[mask]
+    highest = values == values.max()
+    return float(((values <= 0) | highest if highest.sum() > 1 else values <= 0).mean())
+
+
 class Likeness(NamedTuple):
     """A head in blocks of 8 mm of world space, small enough to keep one of every person.
 

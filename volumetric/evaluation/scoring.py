@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from volumetric.errors import InputError
 from volumetric.evaluation.baselines import BASELINES, MEAN_TARGET, TrainingIntensities
 from volumetric.evaluation.downstream import lesion_visibility, tissue_agreement
-from volumetric.evaluation.health import likeness, shift_mm
+from volumetric.evaluation.health import clipped_fraction, likeness, shift_mm
 from volumetric.evaluation.pairing import (
     Predictions,
     Scored,
@@ -128,7 +128,11 @@ class Scoring:
             row |= {"prediction_scale": self._settings.scale, "prediction_divisor": loaded.divisor}
         spacing = spacing_mm(scored.grid.affine)
         shift = shift_mm(scored.truth, prediction, scored.mask, spacing)
-        by_region["brain"] |= {"shift_mm": shift, "warnings": _shift_warning(shift, spacing)}
+        by_region["brain"] |= {
+            "shift_mm": shift,
+            "clipped_fraction": clipped_fraction(prediction, scored.mask),
+            "warnings": _shift_warning(shift, spacing),
+        }
         if segment_t1w and self._settings.target == "t2w":
             for tissue, numbers in tissue_agreement(scored, prediction).items():
                 by_region.get(tissue, {}).update(numbers)

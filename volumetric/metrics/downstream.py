@@ -41,6 +41,8 @@ _ROWS = (
             "while the mean of t there is under 2 SD"),
     _column("shift_mm", "Shift", "mm", "lower", (0, math.inf),
             "displacement of the highest correlation of gradient magnitudes, within 3 voxels along each axis"),
+    _column("clipped_fraction", "Clipped", "1", "lower", (0, 1),
+            "share of voxels where p is 0 or less, or where several share the highest p"),
 )  # fmt: skip
 
 DOWNSTREAM: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ROWS})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from volumetric.batch.jobs import usual_jobs
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.config.preparation import RECIPE_FILE, SIDECAR, PreparationConfig
 from volumetric.config.resolve import as_yaml
@@ -82,7 +82,7 @@ def prepare(
             write_json(out / "settings.json", settings)
         write_text(out / RECIPE_FILE, as_yaml(config))
         task = _Preparing(out, config)
-        jobs = min(jobs or _usual_jobs(), len(rows))
+        jobs = min(jobs or usual_jobs(_GB_A_JOB), len(rows))
         outcomes = run_subjects(task, rows, title="prepare", jobs=jobs)
         prepared: list[Row] = []
         quality: list[Mapping[str, object]] = []
@@ -227,11 +227,6 @@ def _check(manifest: Manifest, config: PreparationConfig) -> None:
             raise PreparationError(
                 f"{manifest.name}: {other.name} and {row.name} would share the folder {_folder_name(row)}; rename one"
             )
-
-
-def _usual_jobs() -> int:
-    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    return max(1, min(os.cpu_count() or 1, int(memory_gb / _GB_A_JOB)))
 
 
 def _forget(out: Path) -> None:
