@@ -13,16 +13,19 @@ from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation
 from volumetric.model.predict import Model
 
 
-def synthesise(model: Model, source: Path, out: Path) -> None:
+def synthesise(model: Model, source: Path, out: Path, *, amp: bool = False) -> None:
     """Read a brain-extracted scan at the model's spacing, slide windows over all of it, save."""
     load = Compose([LoadImage(image_only=True), EnsureChannelFirst(), Orientation("RAS", labels=None)])
     scan = load(str(source))
     mask = scan != 0
     spec = model.spec
     volume = (scan - scan[mask].mean()) / scan[mask].std() * mask
-    with torch.inference_mode():
-        out_units = sliding_window_inference(
-            volume.as_tensor()[None], spec.patch_size, 1, model.network, overlap=spec.overlap, mode="gaussian"
-        )[0]
+    given = volume.as_tensor()[None].to(model.device)
+    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=amp):
+        out_units = (
+            sliding_window_inference(given, spec.patch_size, 1, model.network, overlap=spec.overlap, mode="gaussian")[0]
+            .float()
+            .cpu()
+        )
     units = (out_units * spec.target_map.scale + spec.target_map.center) * mask.as_tensor() * spec.intensity_scale
     nib.save(nib.Nifti1Image(units[0].numpy().astype(np.float32), scan.affine.numpy()), out)
