@@ -26,6 +26,7 @@ ONLY_IN = {
     "typer": ("cli.",),
     "matplotlib": ("figures.", "reporting."),
     "tensorboard": ("learning.events",),
+    "openvino": ("model.engines.openvino",),
     "pydicom": ("cohort.dicom",),
     "dcm2niix": ("cohort.dicom",),
     "pooch": ("cohort.fetch",),

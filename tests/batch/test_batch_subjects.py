@@ -1,6 +1,7 @@
 import logging
 import os
 import signal
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -121,3 +122,57 @@ def test_a_killed_process_costs_its_own_subject_alone():
     assert [o.status for o in outcomes] == ["ok", "failed", "ok", "ok"]
     assert "killed" in outcomes[1].error
     assert "--jobs" in outcomes[1].error
+
+
+class Staged(Doubling):
+    """Fails in a stage of its choice, and counts subjects that are read and not yet written."""
+
+    def __init__(self, failing=(), done=()):
+        super().__init__(done=done)
+        self.failing, self.held, self.most, self.lock = dict(failing), 0, 0, threading.Lock()
+
+    def _stage(self, name, item, change):
+        with self.lock:
+            self.held += change
+            self.most = max(self.most, self.held)
+        if self.failing.get(item) == name:
+            raise InputError(f"{name} of {item}")
+
+    def read(self, item):
+        self._stage("read", item, 1)
+        return item
+
+    def compute(self, item, loaded):
+        self._stage("compute", item, 0)
+        return 2 * loaded
+
+    def write(self, item, result):
+        self._stage("write", item, -1)
+        return {"doubled": result}
+
+
+@pytest.mark.parametrize("items", [[], [1], list(range(9))])
+def test_overlapping_stages_come_to_the_same_outcomes_in_order(items):
+    failing, done = {2: "read", 3: "compute", 5: "write"}, (6,)
+    plain, overlapped = (
+        run_subjects(Staged(failing, done), items, title="t", overlap=overlap) for overlap in (False, True)
+    )
+    keep = [(o.name, o.status, o.error, o.row) for o in plain]
+    assert [(o.name, o.status, o.error, o.row) for o in overlapped] == keep
+    assert [o.status for o in overlapped].count("failed") == (3 if len(items) > 5 else 0)
+
+
+def test_only_one_subject_is_read_ahead_and_one_written_behind():
+    task = Staged()
+    outcomes = run_subjects(task, list(range(40)), title="t", overlap=True)
+    assert [o.row["doubled"] for o in outcomes] == [2 * n for n in range(40)]
+    assert 1 < task.most <= 3
+
+
+def test_a_defect_in_an_overlapped_stage_is_raised():
+    class Broken(Doubling):
+        def write(self, item, result):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_subjects(Broken(), [1, 2, 3], title="t", overlap=True)

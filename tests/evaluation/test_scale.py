@@ -49,9 +49,11 @@ def test_memory_of_evaluation_does_not_grow_with_the_cohort(heads, tmp_path):
         with (tmp_path / f"{name}.txt").open("w") as log:
             process = subprocess.Popen([*command, *options], stdout=log)
             _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         printed = (tmp_path / f"{name}.txt").read_text()
-        assert status == 0
+        assert process.returncode == 0
         assert f"{count} scored" in printed
         peaks[name] = usage.ru_maxrss / 1e6
         print(name, f"{peaks[name]:.2f} GB", printed.strip().splitlines()[-1])
-    assert peaks["many"] < 1.1 * peaks["few"]
+    # One float32 volume kept of each subject would be half as much again.
+    assert peaks["many"] < 1.25 * peaks["few"]

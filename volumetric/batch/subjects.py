@@ -6,12 +6,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
-from typing import Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -64,7 +64,9 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_subjects(task: SubjectTask[I, L, R], items: Sequence[I], *, title: str, jobs: int = 1) -> list[Outcome]:
+def run_subjects(
+    task: SubjectTask[I, L, R], items: Sequence[I], *, title: str, jobs: int = 1, overlap: bool = False
+) -> list[Outcome]:
     """Do a task for each subject.
 
     An `InputError` or `OSError`, or the device running out of memory, costs that subject alone; anything
@@ -75,13 +77,18 @@ def run_subjects(task: SubjectTask[I, L, R], items: Sequence[I], *, title: str, 
         items: the subjects.
         title: the word on the progress bar.
         jobs: subjects at a time, each in a process of its own; 1 stays in this one. Task and items must then pickle.
+        overlap: while one subject computes, read the next and write the last, each in a thread; for one job.
 
     Returns:
         One outcome per item, in the items' order.
     """
     outcomes: dict[int, Outcome] = {}
     with progress(title, len(items), "subjects") as advance:
-        for number, outcome in _here(task, items) if jobs == 1 else _in_processes(task, items, jobs):
+        if jobs > 1:
+            results = _in_processes(task, items, jobs)
+        else:
+            results = enumerate(_overlapped(task, items) if overlap else (_one(task, item) for item in items))
+        for number, outcome in results:
             if outcome.status == "failed":
                 log.error("%s: %s", outcome.name, outcome.error)
             outcomes[number] = outcome
@@ -121,9 +128,21 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
     yield advance
 
 
-def _here(task: SubjectTask[I, L, R], items: Sequence[I]) -> Iterator[tuple[int, Outcome]]:
-    for number, item in enumerate(items):
-        yield number, _one(task, item)
+def _overlapped(task: SubjectTask[I, L, R], items: Sequence[I]) -> Iterator[Outcome]:
+    """One after the other, with one subject being read ahead and one being written behind."""
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        reading: Future[_Steps[I, L, R]] | None = None
+        writing: Future[Outcome] | None = None
+        for number, item in enumerate(items):
+            steps = (reading or reader.submit(_Steps.begin, task, item)).result()
+            if number + 1 < len(items):
+                reading = reader.submit(_Steps.begin, task, items[number + 1])
+            steps.compute()
+            if writing is not None:
+                yield writing.result()
+            writing = writer.submit(steps.finish)
+        if writing is not None:
+            yield writing.result()
 
 
 def _in_processes(task: SubjectTask[I, L, R], items: Sequence[I], jobs: int) -> Iterator[tuple[int, Outcome]]:
@@ -157,16 +176,56 @@ def _begin_process(threads: int) -> None:
 
 
 def _one(task: SubjectTask[I, L, R], item: I) -> Outcome:
-    name, start = task.name(item), time.perf_counter()
-    try:
-        row = task.finished(item)
-        if row is not None:
-            return Outcome(name, "skipped", row=row)
-        row = task.write(item, task.compute(item, task.read(item)))
-    except (InputError, OSError, MemoryError) as error:
-        return Outcome(name, "failed", error=str(error) or type(error).__name__)
-    except RuntimeError as error:
-        if "out of memory" not in str(error).lower():
-            raise
-        return Outcome(name, "failed", error=f"the device ran out of memory ({str(error).splitlines()[0]})")
-    return Outcome(name, "ok", row=row, seconds=time.perf_counter() - start)
+    steps = _Steps.begin(task, item)
+    steps.compute()
+    return steps.finish()
+
+
+class _Steps(Generic[I, L, R]):
+    """One subject on its way; an error ends it and is kept for its outcome."""
+
+    def __init__(self, task: SubjectTask[I, L, R], item: I) -> None:
+        self._task, self._item, self._name = task, item, task.name(item)
+        self._seconds = 0.0
+        self._loaded: list[L] = []
+        self._result: list[R] = []
+        self._outcome: Outcome | None = None
+
+    @classmethod
+    def begin(cls, task: SubjectTask[I, L, R], item: I) -> _Steps[I, L, R]:
+        """Read what a subject needs, if it is not finished already."""
+        steps = cls(task, item)
+        with steps._errors():
+            row = task.finished(item)
+            if row is not None:
+                steps._outcome = Outcome(steps._name, "skipped", row=row)
+            else:
+                steps._loaded.append(task.read(item))
+        return steps
+
+    def compute(self) -> None:
+        with self._errors():
+            if self._loaded:
+                self._result.append(self._task.compute(self._item, self._loaded.pop()))
+
+    def finish(self) -> Outcome:
+        with self._errors():
+            if self._result:
+                row = self._task.write(self._item, self._result.pop())
+                self._outcome = Outcome(self._name, "ok", row=row)
+        assert self._outcome is not None
+        return replace(self._outcome, seconds=self._seconds) if self._outcome.status == "ok" else self._outcome
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        except (InputError, OSError, MemoryError) as error:
+            self._outcome = Outcome(self._name, "failed", error=str(error) or type(error).__name__)
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower():
+                raise
+            reason = f"the device ran out of memory ({str(error).splitlines()[0]})"
+            self._outcome = Outcome(self._name, "failed", error=reason)
+        self._seconds += time.perf_counter() - start

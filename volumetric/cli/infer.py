@@ -20,6 +20,15 @@ def infer(
         typer.Option("--input", help="`contrast=file` of one subject, for a model with several sources; repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="What runs the network: openvino (CPU), torch, or auto: the first that can.")
+    ] = "auto",
+    overlap: Annotated[
+        float | None, typer.Option(help="Fraction of a window that neighbours share; the model's own if not given.")
+    ] = None,
+    whole_head: Annotated[
+        bool, typer.Option("--whole-head", help="One pass over the whole head instead of windows: the fastest.")
+    ] = False,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="The scans are raw: prepare them first as the training scans were.")
     ] = False,
@@ -42,6 +51,9 @@ def infer(
         split=split,
         named=contrast_files(named or []),
         device=device_name(device),
+        engine=engine,
+        overlap=overlap,
+        whole_head=whole_head,
         prepare=prepare,
         fresh=fresh,
     )

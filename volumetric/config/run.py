@@ -137,7 +137,7 @@ class ValidationConfig(Section):
 class InferenceConfig(Section):
     """How patches are stitched; goes into the model folder as its default."""
 
-    overlap: float = Field(0.5, ge=0, le=0.9, description="fraction of a patch that neighbouring windows share")
+    overlap: float = Field(0.25, ge=0, le=0.9, description="fraction of a patch that neighbouring windows share")
 
 
 class RunConfig(Section):

@@ -32,12 +32,22 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     write_text(folder / SPEC, as_yaml(spec))
 
 
-def load_model(path: Path | str, *, device: str = "auto") -> Model:
+def load_model(
+    path: Path | str,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    overlap: float | None = None,
+    whole_head: bool = False,
+) -> Model:
     """Read a model.
 
     Args:
         path: a model folder, or a run folder that has one in it.
         device: `auto`, `cpu` or `cuda`.
+        engine: what runs the network; as in `Model`, like the two that follow.
+        overlap: fraction of a window that neighbours share.
+        whole_head: one window over the whole head.
 
     Raises:
         ModelError: no model there, a format this version does not know, or damaged files.
@@ -61,7 +71,16 @@ def load_model(path: Path | str, *, device: str = "auto") -> Model:
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{folder / WEIGHTS}: the weights do not fit {SPEC} or are damaged ({reason})") from error
-    return Model(spec, network, sha256=hash_bytes(weights, (folder / SPEC).read_bytes()), device=device)
+    return Model(
+        spec,
+        network,
+        sha256=hash_bytes(weights, (folder / SPEC).read_bytes()),
+        device=device,
+        engine=engine,
+        cache=folder / "engines",
+        overlap=overlap,
+        whole_head=whole_head,
+    )
 
 
 def _each_once(network: nn.Module) -> dict[str, Tensor]:

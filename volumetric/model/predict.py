@@ -15,15 +15,37 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, spacing_mm
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
+from volumetric.model.engines import Run, choose_engine
 from volumetric.model.networks import channels_last
-from volumetric.model.space import check_one_grid, view_in_model_space
+from volumetric.model.space import ModelView, check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
-from volumetric.model.windows import WindowPlan, plan_windows, stitch
+from volumetric.model.windows import WindowPlan, plan_whole, plan_windows, stitch
 
 
 class DeviceError(InputError):
     """A device that is asked for and not there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One subject as the network sees it.
+
+    Attributes:
+        scan: the first source.
+        mask: the brain mask and its rule.
+        view: model space, and the way back.
+        volume: `(C, I, J, K)` in network units, 0 outside the mask.
+        plan: windows to run.
+        warnings: what a reader should know before trusting what comes of it.
+    """
+
+    scan: Image
+    mask: BrainMask
+    view: ModelView
+    volume: NDArray[np.float32]
+    plan: WindowPlan
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +70,43 @@ class Prediction:
 class Model:
     """A model ready to predict."""
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, *, sha256: str = "", device: str = "auto") -> None:
-        """Take a network onto a device (`auto`, `cpu`, `cuda`)."""
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: nn.Module,
+        *,
+        sha256: str = "",
+        device: str = "auto",
+        engine: str = "auto",
+        cache: Path | None = None,
+        overlap: float | None = None,
+        whole_head: bool = False,
+    ) -> None:
+        """Take a network onto a device.
+
+        Args:
+            spec: what the model is.
+            network: with its weights.
+            sha256: of the model folder.
+            device: `auto`, `cpu` or `cuda`.
+            engine: what runs the network, one of `engines.ENGINES`.
+            cache: folder that keeps what the engine makes of the network.
+            overlap: fraction of a window that neighbours share; None takes the model's own.
+            whole_head: one window over the whole head instead.
+
+        Raises:
+            InputError: a device or an engine that cannot be had, or an overlap outside of [0, 0.9].
+        """
         self.spec = spec
         self.sha256 = sha256
         self.device = pick_device(device)
         self.network = channels_last(network).to(self.device).eval()
+        self.overlap = spec.overlap if overlap is None else overlap
+        if not 0 <= self.overlap <= 0.9:
+            raise DeviceError(f"--overlap {overlap}: expected a fraction from 0 to 0.9")
+        self.whole_head = whole_head
+        on_cpu = self.device.type == "cpu"
+        self.engine = choose_engine(engine, self.network, len(spec.sources), on_cpu=on_cpu, cache=cache, key=sha256)
 
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
@@ -67,6 +120,11 @@ class Model:
         Raises:
             InputError: a contrast the model needs is not given, or an image that cannot be used.
         """
+        seen = self.look(sources, mask)
+        return self.develop(seen, self.run(seen))
+
+    def look(self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None) -> Seen:
+        """All that comes before the network; arguments and errors as in `predict`."""
         given = dict(sources) if isinstance(sources, Mapping) else {self.spec.sources[0]: sources}
         if missing := [contrast for contrast in self.spec.sources if contrast not in given]:
             raise InputError(f"the model needs {', '.join(self.spec.sources)}; {', '.join(missing)} not given")
@@ -78,11 +136,22 @@ class Model:
         scan = images[self.spec.sources[0]]
         brain = brain_mask(scan, mask)
         view = view_in_model_space(scan.space, brain.array, self.spec.spacing_mm)
-        seen = view.bring(*images.values())
-        plan = plan_windows(view.mask, self.spec.patch_size, self.spec.overlap)
-        units = synthesise(self.network, self.spec, seen, view.mask, plan, self.device)
-        array = view.return_to_scan(units * np.float32(self.spec.intensity_scale)).clip(min=0)
-        return Prediction(scan.with_array(array), brain, plan, view.grid, self._warnings(scan, seen, view.mask))
+        sources_seen = view.bring(*images.values())
+        if self.whole_head:
+            plan = plan_whole(view.grid.shape, self.spec.network.stride)
+        else:
+            plan = plan_windows(view.mask, self.spec.patch_size, self.overlap)
+        warnings = self._warnings(scan, sources_seen, view.mask)
+        return Seen(scan, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
+
+    def run(self, seen: Seen) -> NDArray[np.float32]:
+        """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
+        return run_windows(self.engine, self.spec, seen.volume, seen.view.mask, seen.plan, self.device)
+
+    def develop(self, seen: Seen, units: NDArray[np.float32]) -> Prediction:
+        """All that comes after the network: `units` from `run`, back on the scan's own grid."""
+        array = seen.view.return_to_scan(units * np.float32(self.spec.intensity_scale)).clip(min=0)
+        return Prediction(seen.scan.with_array(array), seen.mask, seen.plan, seen.view.grid, seen.warnings)
 
     def _warnings(self, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
         warnings = []
@@ -104,7 +173,7 @@ class Model:
 
 
 def synthesise(
-    network: nn.Module,
+    network: Run,
     spec: ModelSpec,
     sources: NDArray[np.float32],
     mask: NDArray[np.bool_],
@@ -127,10 +196,21 @@ def synthesise(
     Raises:
         IntensityError: a source without what the model's normalisation needs.
     """
+    return run_windows(network, spec, in_network_units(spec, sources, mask), mask, plan, device)
+
+
+def run_windows(
+    network: Run,
+    spec: ModelSpec,
+    volume: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    plan: WindowPlan,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """As `synthesise`, from a `volume` `(C, I, J, K)` in network units."""
     inside = torch.from_numpy(mask).to(device)
-    volume = torch.from_numpy(in_network_units(spec, sources, mask)).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        out = stitch(volume, plan, network)[0]
+        out = stitch(torch.from_numpy(volume).to(device), plan, network)[0]
     units = (out * spec.target_map.scale + spec.target_map.center) * inside
     array: NDArray[np.float32] = units.cpu().numpy()
     return array

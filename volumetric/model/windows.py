@@ -67,6 +67,12 @@ def plan_windows(mask: NDArray[np.bool_], size: Shape, overlap: float) -> Window
     return WindowPlan(size, (padded[0], padded[1], padded[2]), tuple(starts))
 
 
+def plan_whole(shape: Shape, stride: int) -> WindowPlan:
+    """One window over a volume of a shape, its sides rounded up to multiples of a network's stride."""
+    i, j, k = (-(-side // stride) * stride for side in shape)
+    return WindowPlan((i, j, k), (i, j, k), ((0, 0, 0),))
+
+
 def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor], *, batch_size: int = 1) -> Tensor:
     """Apply `predict` to every window and blend the results with Gaussian weights.
 
@@ -82,6 +88,8 @@ def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor]
     shape = volume.shape[1:]
     pad = [n for side, length in zip(reversed(plan.padded), reversed(shape), strict=True) for n in (0, side - length)]
     padded = functional.pad(volume, pad)
+    if len(plan.starts) == 1 and plan.size == plan.padded:
+        return predict(padded[None])[0].float()[:, : shape[0], : shape[1], : shape[2]]
     weight = importance_map(plan.size).to(volume.device)
     weights = torch.zeros(plan.padded, device=volume.device)
     total: Tensor | None = None

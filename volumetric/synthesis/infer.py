@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.config.preparation import SIDECAR
 from volumetric.errors import InputError
-from volumetric.imaging.alignment import align
+from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
 from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.model.folder import load_model
-from volumetric.model.predict import Model, Prediction
+from volumetric.model.predict import Model, Prediction, Seen
 from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
 from volumetric.simulation.template import load_template_t1w
 from volumetric.synthesis.inputs import Subject, find_subjects
@@ -34,6 +37,9 @@ def infer(
     split: str = "all",
     named: Mapping[str, Path] | None = None,
     device: str = "auto",
+    engine: str = "auto",
+    overlap: float | None = None,
+    whole_head: bool = False,
     prepare: bool = False,
     fresh: bool = False,
 ) -> list[Outcome]:
@@ -46,6 +52,9 @@ def infer(
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
         device: `auto`, `cpu` or `cuda`.
+        engine: what runs the network: `auto`, `openvino` or `torch`.
+        overlap: fraction of a window that neighbours share; None takes the model's own.
+        whole_head: one window over the whole head instead.
         prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
         fresh: synthesise again what is there already.
 
@@ -55,7 +64,7 @@ def infer(
     Raises:
         InputError: the call itself is wrong; nothing has been written.
     """
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device=device, engine=engine, overlap=overlap, whole_head=whole_head)
     if prepare and loaded.spec.preparation is None:
         raise InputError(
             f"{model}: the model was trained on scans as they came, so there is no recipe to follow; "
@@ -73,15 +82,21 @@ def infer(
                 "HowToAcknowledge": NOTICE,
             },
         )
-        outcomes = run_subjects(_Synthesis(loaded, out, prepare, fresh), subjects, title="infer")
+        outcomes = run_subjects(_Synthesis(loaded, out, prepare, fresh), subjects, title="infer", overlap=True)
         _write_table(out, subjects, outcomes)
     return outcomes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Loaded:
-    images: dict[str, Image]
-    mask: Image | None
+    seen: Seen
+    alignment: Alignment | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Synthesised:
+    loaded: _Loaded
+    units: NDArray[np.float32]
 
 
 class _Synthesis:
@@ -103,15 +118,22 @@ class _Synthesis:
 
     def read(self, item: Subject) -> _Loaded:
         images: dict[str, Image] = {c: read_image(item.row.path(c)) for c in self._model.spec.sources}
-        return _Loaded(images, read_labels(item.row.path("mask")) if "mask" in item.row.paths else None)
-
-    def compute(self, item: Subject, loaded: _Loaded) -> Prediction:
+        mask = read_labels(item.row.path("mask")) if "mask" in item.row.paths else None
         recipe = self._model.spec.preparation
         if recipe is None or not self._prepare:
-            return self._model.predict(loaded.images, loaded.mask)
+            return _Loaded(self._model.look(images, mask), None)
         template = load_template_t1w() if recipe.grid.space == "mni" else None
-        found = align(loaded.images, recipe, given=loaded.mask, template=template, name=item.row.name)
-        prediction = self._model.predict(found.prepared.images, found.prepared.mask)
+        found = align(images, recipe, given=mask, template=template, name=item.row.name)
+        return _Loaded(self._model.look(found.prepared.images, found.prepared.mask), found)
+
+    def compute(self, item: Subject, loaded: _Loaded) -> _Synthesised:
+        return _Synthesised(loaded, self._model.run(loaded.seen))
+
+    def _developed(self, result: _Synthesised) -> Prediction:
+        prediction = self._model.develop(result.loaded.seen, result.units)
+        found = result.loaded.alignment
+        if found is None:
+            return prediction
         image = found.return_to_native(prediction.image)
         return replace(
             prediction,
@@ -120,17 +142,18 @@ class _Synthesis:
             warnings=(*found.warnings, *prediction.warnings),
         )
 
-    def write(self, item: Subject, result: Prediction) -> Mapping[str, object]:
+    def write(self, item: Subject, result: _Synthesised) -> Mapping[str, object]:
+        prediction = self._developed(result)
         image, sidecar = self._paths(item)
         spec = self._model.spec
-        warnings = list(result.warnings)
+        warnings = list(prediction.warnings)
         scan = item.row.path(spec.sources[0])
         if spec.preparation is not None and not self._prepare and not (scan.parent / SIDECAR).is_file():
             warnings.append("the model was trained on prepared scans; if this one is raw, give --prepare")
         for warning in warnings:
             log.warning("%s: %s", item.row.name, warning)
         sidecar.unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
-        write_image(image, result.image)
+        write_image(image, prediction.image)
         write_json(
             sidecar,
             {
@@ -141,16 +164,17 @@ class _Synthesis:
                 "intensity_scale": spec.intensity_scale,
                 "data_range": spec.data_range,
                 "mask_kind": spec.mask.kind,
-                "mask_rule": result.mask.rule,
+                "mask_rule": prediction.mask.rule,
                 "model_sha256": self._model.sha256,
+                "engine": self._model.engine.name,
                 "source_sha256": self._hashes(item),
                 "windows": {
-                    "size": result.plan.size,
-                    "overlap": spec.overlap,
-                    "number": len(result.plan.starts),
-                    "starts": result.plan.starts,
-                    "grid_shape": result.grid.shape,
-                    "grid_affine": result.grid.affine.tolist(),
+                    "size": prediction.plan.size,
+                    "overlap": None if self._model.whole_head else self._model.overlap,
+                    "number": len(prediction.plan.starts),
+                    "starts": prediction.plan.starts,
+                    "grid_shape": prediction.grid.shape,
+                    "grid_affine": prediction.grid.affine.tolist(),
                 },
                 "prepared_here": self._prepare,
                 "warnings": warnings,

@@ -1,0 +1,172 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import brain_pair, oblique_affine
+from volumetric.config.network import DynUNetConfig, SeedUNetConfig, SegResNetConfig, SwinUNETRConfig, UNetConfig
+from volumetric.imaging.nifti import Image
+from volumetric.model.engines import Engine, EngineError, choose_engine
+from volumetric.model.folder import load_model
+from volumetric.model.networks import build_network
+from volumetric.model.predict import Model
+
+openvino = pytest.importorskip("volumetric.model.engines.openvino")
+if not openvino.is_installed():
+    pytest.skip("needs OpenVINO", allow_module_level=True)
+
+NETWORKS = {
+    "unet": UNetConfig(channels=(8, 16, 24), num_blocks=1),
+    "unet, stem 2": UNetConfig(channels=(8, 16), num_blocks=1, stem_stride=2),
+    "unet, instance": UNetConfig(channels=(8, 16), norm="instance"),
+    "seed_unet": SeedUNetConfig(name="seed_unet"),
+    "segresnet": SegResNetConfig(name="segresnet", width=8, num_blocks=(1, 1, 1)),
+    "dynunet": DynUNetConfig(name="dynunet", channels=(8, 16, 24)),
+}
+
+
+def network(config, in_channels=1):
+    torch.manual_seed(0)
+    return build_network(config, in_channels).eval()
+
+
+def engine(net, name="auto", *, in_channels=1, cache=None, key="abc"):
+    return choose_engine(name, net, in_channels, on_cpu=True, cache=cache, key=key)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_openvino_computes_what_torch_computes_for_windows_of_any_shape(name):
+    net = network(NETWORKS[name])
+    run = engine(net, "openvino")
+    for shape in ((2, 1, 16, 40, 24), (1, 1, 32, 16, 48)):
+        windows = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            expected = net(windows)
+        torch.testing.assert_close(run(windows), expected, atol=1e-4 * float(expected.std()), rtol=0)
+
+
+def test_a_network_that_openvino_cannot_have_runs_in_torch_and_that_is_said_once(caplog):
+    net = network(SwinUNETRConfig(name="swinunetr", width=12))
+    run = engine(net)
+    windows = torch.randn(1, 1, 64, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        for _ in range(2):
+            torch.testing.assert_close(run(windows), net(windows))
+    assert run.name == "torch"
+    assert [record.message.startswith("openvino cannot run this network (") for record in caplog.records] == [True]
+
+
+def test_a_conversion_that_computes_something_else_is_not_used(monkeypatch, caplog):
+    monkeypatch.setattr(openvino, "TOLERANCE", -1.0)
+    net = network(NETWORKS["unet"])
+    assert engine(net)(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
+    assert "SD from torch's" in caplog.text
+    with pytest.raises(openvino.ConversionError):
+        engine(net, "openvino")(torch.zeros(1, 1, 8, 8, 8))
+
+
+def test_an_engine_that_fails_at_work_is_left_for_the_next_once(caplog):
+    calls = []
+
+    def weak():
+        def run(windows):
+            calls.append("weak")
+            if len(calls) > 1:
+                raise RuntimeError("no more")
+            return windows
+
+        return run
+
+    run = Engine([("weak", weak), ("strong", lambda: lambda windows: windows + 1)])
+    assert [float(run(torch.zeros(1))) for _ in range(3)] == [0, 1, 1]
+    assert run.name == "strong"
+    assert len(caplog.records) == 1
+    assert "weak cannot run this network (no more); strong does" in caplog.text
+
+    def broken():
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Engine([("weak", broken), ("last", broken)])(torch.zeros(1))
+
+
+def test_a_conversion_is_kept_and_read_back(tmp_path):
+    net = network(NETWORKS["unet"])
+    windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+    first = engine(net, "openvino", cache=tmp_path / "engines")(windows)
+    (folder,) = (tmp_path / "engines").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o755
+    # Without a network nothing can be converted: it is read.
+    assert torch.equal(engine(None, "openvino", cache=tmp_path / "engines")(windows), first)
+    with pytest.raises(Exception, match=r".+"):
+        engine(None, "openvino", cache=tmp_path / "engines", key="another")(windows)
+
+
+def test_a_damaged_conversion_is_made_again(tmp_path):
+    net = network(NETWORKS["unet"])
+    windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+    first = engine(net, "openvino", cache=tmp_path / "engines")(windows)
+    (folder,) = (tmp_path / "engines").iterdir()
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "network.bin").write_bytes(whole["network.bin"][:-9])
+    assert torch.equal(engine(net, "openvino", cache=tmp_path / "engines")(windows), first)
+    assert {path.name for path in (tmp_path / "engines").iterdir()} == {folder.name}
+    assert (folder / "network.bin").read_bytes() == whole["network.bin"]
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_cache(tmp_path):
+    (tmp_path / "engines").write_text("in the way")
+    net = network(NETWORKS["unet"])
+    assert engine(net, "openvino", cache=tmp_path / "engines")(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
+
+
+def test_engines_that_cannot_be_had_are_named(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    net = network(NETWORKS["unet"])
+    with pytest.raises(EngineError, match="--engine onnx: expected auto, openvino, torch"):
+        engine(net, "onnx")
+    with pytest.raises(EngineError, match="runs on the CPU"):
+        choose_engine("openvino", net, 1, on_cpu=False, cache=None, key="")
+    assert choose_engine("auto", net, 1, on_cpu=False, cache=None, key="").name == "torch"
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
+    assert engine(net).name == "torch"
+    assert "pip install 'volumetric[openvino]'" in caplog.text
+    with pytest.raises(EngineError, match="it is not installed"):
+        engine(net, "openvino")
+
+
+SHAPES = [((31, 37, 29), "LAS"), ((12, 50, 20), "RAS"), ((9, 11, 7), "PIR")]
+
+
+@pytest.mark.parametrize(("shape", "orientation"), SHAPES)
+@pytest.mark.parametrize("engine_name", ["openvino", "torch"])
+@pytest.mark.parametrize("whole_head", [True, False])
+def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
+    run_folder, shape, orientation, engine_name, whole_head
+):
+    """Windows of a network that looks at single voxels; a whole head of one that looks around."""
+    t1w, _ = brain_pair(3, shape=shape, affine=oblique_affine(orientation))
+    trained = load_model(run_folder)
+    net = trained.network if whole_head else torch.nn.Conv3d(1, 1, 1)
+    reference = Model(trained.spec, net, engine="torch", whole_head=True).predict(t1w).image.array
+    model = Model(trained.spec, net, engine=engine_name, whole_head=whole_head, overlap=0.4)
+    found = model.predict(t1w)
+    assert model.engine.name == engine_name
+    assert len(found.plan.starts) == 1 or not whole_head
+    inside = reference != 0
+    np.testing.assert_allclose(found.image.array, reference, atol=1e-4 * reference[inside].std())
+
+
+def test_two_sources_go_through_every_engine_alike(run_folder):
+    t1w, t2w = brain_pair(3)
+    spec = load_model(run_folder).spec.model_copy(update={"sources": ("t1w", "pdw")})
+    spec = spec.model_copy(
+        update={
+            "training": spec.training.model_copy(update={"source_quantiles": dict.fromkeys(spec.sources, (0.0,) * 5)})
+        }
+    )
+    net = network(UNetConfig(channels=(8, 16), num_blocks=1), in_channels=2)
+    given = {"t1w": t1w, "pdw": Image(t2w.array * (t1w.array != 0), t2w.affine)}
+    found = {name: Model(spec, net, engine=name).predict(given).image.array for name in ("openvino", "torch")}
+    np.testing.assert_allclose(found["openvino"], found["torch"], atol=1e-4 * found["torch"].std())

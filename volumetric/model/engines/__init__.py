@@ -1,0 +1,89 @@
+"""What runs a network over windows: the fastest engine that this machine has, and the next where one fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from volumetric.errors import InputError
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("auto", "openvino", "torch")
+"""`auto` is OpenVINO on a CPU, where it can be had, and torch everywhere else."""
+
+Run = Callable[[Tensor], Tensor]
+"""Windows `(N, C, *size)` in network units -> `(N, 1, *size)`."""
+
+
+class EngineError(InputError):
+    """An engine that is asked for by name and cannot be had."""
+
+
+class Engine:
+    """The first of several engines that works.
+
+    Attributes:
+        name: of the engine in use, a name of `ENGINES`.
+    """
+
+    def __init__(self, makers: Sequence[tuple[str, Callable[[], Run]]]) -> None:
+        """Take names and makers, the best first; each is made when it is first needed."""
+        self._makers = list(makers)
+        self._run: Run | None = None
+
+    @property
+    def name(self) -> str:
+        return self._makers[0][0]
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Run the network; an engine that fails is left for good, and that is said once."""
+        while True:
+            try:
+                self._run = self._run or self._makers[0][1]()
+                return self._run(windows)
+            except Exception as error:
+                if len(self._makers) == 1:
+                    raise
+                reason = " ".join(str(error).split())[:200]
+                log.warning("%s cannot run this network (%s); %s does", self.name, reason, self._makers[1][0])
+                del self._makers[0]
+                self._run = None
+
+
+def choose_engine(
+    name: str, network: nn.Module, in_channels: int, *, on_cpu: bool, cache: Path | None, key: str
+) -> Engine:
+    """The engines for a network.
+
+    Args:
+        name: one of `ENGINES`.
+        network: in evaluation mode, on its device.
+        in_channels: of its input.
+        on_cpu: whether that device is the CPU.
+        cache: folder that keeps what an engine makes of the network, or None.
+        key: changes whenever the network does; a hash.
+
+    Raises:
+        EngineError: no such engine, or OpenVINO is asked for and not installed, or for a GPU.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"--engine {name}: expected {', '.join(ENGINES)}")
+    torch_engine: tuple[str, Callable[[], Run]] = ("torch", lambda: network)
+    if name == "torch" or (name == "auto" and not on_cpu):
+        return Engine([torch_engine])
+    if not on_cpu:
+        raise EngineError("--engine openvino runs on the CPU; add --device cpu, or leave the engine to auto")
+    from volumetric.model.engines.openvino import OpenVINO, is_installed
+
+    openvino: tuple[str, Callable[[], Run]] = ("openvino", lambda: OpenVINO(network, in_channels, cache, key))
+    if not is_installed():
+        advice = "pip install 'volumetric[openvino]'"
+        if name == "openvino":
+            raise EngineError(f"--engine openvino: it is not installed; {advice}, or leave the engine to auto")
+        log.info("torch runs the network; openvino would be faster on a CPU: %s", advice)
+        return Engine([torch_engine])
+    return Engine([openvino] if name == "openvino" else [openvino, torch_engine])

@@ -1,0 +1,134 @@
+"""OpenVINO: a network converted once, kept beside the model, and compiled in float32 for the windows at hand."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from volumetric.errors import InputError
+from volumetric.outputs import hash_file, write_text
+
+TOLERANCE = 1e-3
+"""Largest difference from torch, in SD of the output, that a conversion may have."""
+_TRACED = (32, 32, 32)
+_CHECKED = (64, 32, 96)
+"""Not the shape that is traced: where a network's own code depends on the shape, the conversion is wrong there."""
+_FILES = ("network.xml", "network.bin")
+
+
+class ConversionError(InputError):
+    """A network that OpenVINO computes wrongly."""
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO can be imported."""
+    return find_spec("openvino") is not None
+
+
+class OpenVINO:
+    """A network as OpenVINO runs it: float32, as many threads as torch has."""
+
+    def __init__(self, network: nn.Module, in_channels: int, cache: Path | None, key: str) -> None:
+        """Read the converted network, or convert it and keep it.
+
+        Args:
+            network: in evaluation mode, on the CPU.
+            in_channels: of its input.
+            cache: folder to keep it in; one that cannot be written costs a conversion each time.
+            key: changes whenever the network does; a hash.
+
+        Raises:
+            ConversionError: what OpenVINO computes is not what torch does.
+        """
+        # Without this its converter asks for consent to telemetry, and writes into the home folder.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        import openvino
+
+        self._core = openvino.Core()
+        self._shape: tuple[int, ...] = ()
+        self._compiled: Any = None
+        folder = cache / f"openvino-{openvino.__version__.split('-')[0]}-{key[:16]}" if cache and key else None
+        if folder and _is_whole(folder):
+            self._network = self._core.read_model(folder / _FILES[0])
+            return
+        with _undisturbed():
+            self._network = openvino.convert_model(
+                network,
+                example_input=torch.zeros(1, in_channels, *_TRACED),
+                input=[openvino.PartialShape([-1, in_channels, -1, -1, -1])],
+            )
+        self._check(network, in_channels)
+        if folder:
+            with suppress(OSError):
+                _keep(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Windows `(N, C, *size)` -> `(N, 1, *size)`, float32."""
+        if tuple(windows.shape) != self._shape:
+            # A fixed shape is a sixth faster than any shape, and compiled in 0.2 s.
+            network = self._network.clone()
+            network.reshape(list(windows.shape))
+            self._compiled = self._core.compile_model(
+                network,
+                "CPU",
+                {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()},
+            )
+            self._shape = tuple(windows.shape)
+        return torch.from_numpy(self._compiled(windows.contiguous().numpy(), share_inputs=True)[0])
+
+    def _check(self, network: nn.Module, in_channels: int) -> None:
+        windows = torch.randn(1, in_channels, *_CHECKED, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            expected = network(windows)
+        difference = float((self(windows) - expected).abs().max() / expected.std())
+        if not difference <= TOLERANCE:
+            raise ConversionError(f"its numbers are {difference:.1g} SD from torch's")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Its converter traces, which torch deprecates, and leaves the root logger deaf to warnings."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
+
+
+def _keep(folder: Path, save: Callable[[Path], None]) -> None:
+    folder.parent.mkdir(exist_ok=True)
+    temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        save(temporary / _FILES[0])
+        write_text(temporary / "sha256", _digest(temporary))
+        temporary.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return (folder / "sha256").read_text() == _digest(folder)
+    except OSError:
+        return False
+
+
+def _digest(folder: Path) -> str:
+    return " ".join(hash_file(folder / name) for name in _FILES)
