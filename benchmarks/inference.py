@@ -1,67 +1,168 @@
-"""Seconds of one whole head, file to file: `volumetric` against plain MONAI with the same weights, pair by pair.
+"""One whole head and many, file to file: `volumetric` against plain MONAI with the same weights, and against the floor.
 
-    python benchmarks/inference.py [--scan t1w.nii.gz --model runs/mine] [--runs 5]
+    python benchmarks/inference.py [--model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz] [--whole-head] [--runs 5]
 
 Without a scan and a model, a simulated head at 1 mm and untrained weights: time does not depend on what was learnt.
+The floor of the network is one dense pass over the head's box at the rate of a large matrix product.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import torch
-from plain_monai import synthesise
+from plain_monai import OVERLAP, synthesise
+from torch.utils.flop_counter import FlopCounterMode
 
 from volumetric.cohort.phantom import phantom
 from volumetric.config.resolve import resolve
+from volumetric.evaluation.pairing import read_prediction, read_scored
 from volumetric.imaging.nifti import write_image
 from volumetric.learning.train import train
+from volumetric.manifest import Row
+from volumetric.metrics.error import psnr_db
 from volumetric.model.folder import load_model
-from volumetric.model.predict import Model
+from volumetric.model.predict import Model, Seen
+from volumetric.model.windows import plan_whole
+from volumetric.synthesis.infer import infer
+
+GEMM_SIDE = 3072
 
 
 def main() -> None:
-    """Print the medians and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scan", type=Path)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        scan, model = (options.scan, load_model(options.model)) if options.scan else _simulated(Path(folder))
+    """Print a Markdown table."""
+    options = _options()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        scan, truth, run = _inputs(options, folder)
+        model = load_model(run, whole_head=options.whole_head, overlap=options.overlap)
+        seen = model.look(scan)
+        model.run(seen)
+        windows = f"{len(seen.plan.starts)} windows of {'x'.join(map(str, seen.plan.size))}"
+        print(f"{torch.get_num_threads()} threads, {model.device}, {model.engine.name}, {windows},")
+        print(f"medians of {options.runs} runs, imports excluded unless said\n")
+        print("| what | measured | against |\n|---|---|---|")
+        _one_head(model, scan, truth, folder, options.runs)
+        _floor(model, seen, options.runs)
+        _many(run, scan, folder, options)
+        _cold(run, scan, folder, options)
 
-        def ours() -> None:
-            write_image(Path(folder) / "ours.nii.gz", model.predict(scan).image)
 
-        def plain() -> None:
-            synthesise(model, scan, Path(folder) / "plain.nii.gz")
+def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
+    """File to file, pair by pair, and the pictures' quality where there is a truth."""
+    outputs = {name: folder / f"{name}.nii.gz" for name in ("ours", "plain")}
 
-        pairs = [(_seconds(ours), _seconds(plain)) for _ in range(options.runs + 1)][1:]
+    def ours() -> None:
+        write_image(outputs["ours"], model.predict(scan).image)
+
+    pairs = [(_seconds(ours), _seconds(lambda: synthesise(model, scan, outputs["plain"]))) for _ in range(runs + 1)][1:]
     ours_s, plain_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(theirs / our for our, theirs in pairs)
-    print(f"{torch.get_num_threads()} threads, {model.device}, medians of {options.runs} runs, imports excluded")
-    print(f"volumetric   {ours_s:7.2f} s")
-    print(f"plain MONAI  {plain_s:7.2f} s")
-    print(f"ratio        {ratio:7.2f}")
+    print(f"| one head, plain MONAI, windows that share {OVERLAP} | {plain_s:.2f} s | |")
+    print(f"| one head, volumetric | {ours_s:.2f} s | {ratio:.1f} times faster |")
+    if truth is None:
+        return
+    scored = read_scored(Row("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
+    for name, path in outputs.items():
+        array, _ = read_prediction(path, scored, "reference", name=name)
+        decibels = psnr_db(scored.truth, array, mask=scored.mask, data_range=model.spec.data_range)
+        print(f"| PSNR in the brain, {name} | {decibels:.3f} dB | |")
 
 
-def _simulated(folder: Path) -> tuple[Path, Model]:
+def _floor(model: Model, seen: Seen, runs: int) -> None:
+    shape = plan_whole(seen.view.grid.shape, model.spec.network.stride).size
+    network = copy.deepcopy(model.network).to("meta")
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, len(model.spec.sources), *shape, device="meta"))
+    flops = counter.get_total_flops()
+    matrix = torch.rand(GEMM_SIDE, GEMM_SIDE)
+    rate = 2 * GEMM_SIDE**3 / min(_seconds(lambda: matrix @ matrix) for _ in range(runs + 1))
+    network_s = statistics.median(_seconds(lambda: model.run(seen)) for _ in range(runs))
+    print(f"| largest rate of a matrix product | {rate / 1e9:.0f} GFLOP/s | |")
+    print(f"| floor: {flops / 1e9:.0f} GFLOP of one pass over {'x'.join(map(str, shape))} | {flops / rate:.2f} s | |")
+    print(f"| network part of one head | {network_s:.2f} s | {network_s * rate / flops:.2f} times the floor |")
+
+
+def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Many heads in one call, and the share of it that the network takes."""
+    scans = [folder / "many" / f"head{number:02d}.nii.gz" for number in range(options.heads)]
+    scans[0].parent.mkdir()
+    for path in scans:
+        shutil.copy(scan, path)
+    inside = 0.0
+    original = Model.run
+
+    def timed(self: Model, seen: Seen) -> object:
+        nonlocal inside
+        start = time.perf_counter()
+        units = original(self, seen)
+        inside += time.perf_counter() - start
+        return units
+
+    Model.run = timed
+    plans = {"whole_head": options.whole_head, "overlap": options.overlap}
+    total = _seconds(lambda: infer(scans, model=run, out=folder / "out", **plans))
+    Model.run = original
+    print(f"| {options.heads} heads in one call | {total:.1f} s | {inside / total:.0%} of it in the network |")
+
+
+def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
+    """The command in a fresh process, imports included, and what memory it takes."""
+    command = [sys.executable, "-m", "volumetric", "infer", str(scan), "--model", str(run), "--out"]
+    flags = ["--whole-head"] * options.whole_head
+    flags += ["--overlap", str(options.overlap)] if options.overlap is not None else []
+    seconds, peaks = [], []
+    for number in range(options.runs):
+        start = time.perf_counter()
+        process = subprocess.Popen([*command, str(folder / f"cold{number}"), *flags], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds.append(time.perf_counter() - start)
+        peaks.append(usage.ru_maxrss / 1e6)
+    volume_gb = np.prod(nib.load(scan).shape) * 4 / 1e9
+    print(f"| the command in a fresh process, imports included | {statistics.median(seconds):.2f} s | |")
+    peak = statistics.median(peaks)
+    print(f"| its peak memory | {peak:.2f} GB | {peak / volume_gb:.0f} times the float32 volume |")
+
+
+def _inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, Path | None, Path]:
+    if options.scan:
+        return options.scan, options.truth, options.model
     phantom(folder / "data", subjects=1, spacing_mm=1.0)
     overrides = ["optim.num_steps=1", "patch.size=[96,96,96]", "num_workers=0"]
     config = resolve(Path(__file__).parents[1] / "configs" / "t1w_to_t2w_cpu.yaml", overrides)
     train([folder / "data" / "manifest.csv"], config, folder / "run")
-    return folder / "data" / "sim000" / "t1w.nii.gz", load_model(folder / "run")
+    return folder / "data" / "sim000" / "t1w.nii.gz", None, folder / "run"
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scan", type=Path, help="a brain-extracted T1w at the model's spacing")
+    parser.add_argument("--truth", type=Path, help="its T2w, to compare the pictures")
+    parser.add_argument("--model", type=Path, help="a run folder")
+    parser.add_argument("--whole-head", action="store_true")
+    parser.add_argument("--overlap", type=float)
+    parser.add_argument("--heads", type=int, default=30)
+    parser.add_argument("--runs", type=int, default=5)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

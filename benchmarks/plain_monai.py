@@ -11,6 +11,10 @@ from monai.inferers import sliding_window_inference
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation
 
 from volumetric.model.predict import Model
+from volumetric.model.units import in_network_units
+
+OVERLAP = 0.5
+"""The value of nnU-Net and of MONAI's tutorials on inference with a Gaussian importance map."""
 
 
 def synthesise(model: Model, source: Path, out: Path, *, amp: bool = False) -> None:
@@ -19,13 +23,14 @@ def synthesise(model: Model, source: Path, out: Path, *, amp: bool = False) -> N
     scan = load(str(source))
     mask = scan != 0
     spec = model.spec
-    volume = (scan - scan[mask].mean()) / scan[mask].std() * mask
-    given = volume.as_tensor()[None].to(model.device)
+    inside = mask[0].numpy()
+    units = in_network_units(spec, (scan / scan[mask].median() * mask).numpy(), inside)
+    given = torch.from_numpy(units)[None].to(model.device)
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=amp):
         out_units = (
-            sliding_window_inference(given, spec.patch_size, 1, model.network, overlap=spec.overlap, mode="gaussian")[0]
+            sliding_window_inference(given, spec.patch_size, 1, model.network, overlap=OVERLAP, mode="gaussian")[0]
             .float()
             .cpu()
         )
-    units = (out_units * spec.target_map.scale + spec.target_map.center) * mask.as_tensor() * spec.intensity_scale
-    nib.save(nib.Nifti1Image(units[0].numpy().astype(np.float32), scan.affine.numpy()), out)
+    target = (out_units * spec.target_map.scale + spec.target_map.center) * mask.as_tensor() * spec.intensity_scale
+    nib.save(nib.Nifti1Image(target[0].numpy().astype(np.float32), scan.affine.numpy()), out)

@@ -2,6 +2,7 @@ import builtins
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes, gaussian_filter, label
 
 from tests.conftest import brain_pair, oblique_affine
 from volumetric.imaging.geometry import spacing_mm
@@ -26,6 +27,17 @@ def test_nonzero_keeps_the_largest_component_and_fills_holes():
     mask, rule = brain_mask(Image(array, t1w.affine))
     assert rule == "nonzero"
     np.testing.assert_array_equal(mask, inside)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_holes_are_filled_as_scipy_fills_them(seed):
+    volume = gaussian_filter(np.random.default_rng(seed).normal(size=(23, 31, 27)), 1.2) > -0.05
+    components, _ = label(volume)
+    largest = components == np.bincount(components.ravel())[1:].argmax() + 1
+    filled = binary_fill_holes(largest)
+    assert (filled != largest).any()
+    image = Image((volume * 100).astype(np.float32), np.diag([2.0, 2, 2, 1]))
+    np.testing.assert_array_equal(brain_mask(image).array, filled)
 
 
 def test_a_head_whose_air_is_zero_is_not_taken_for_a_brain(monkeypatch):

@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 import torch
 
 from tests.conftest import TINY, write_cohort
+from volumetric.config.network import UNetConfig
 from volumetric.config.resolve import resolve
+from volumetric.learning import validation
 from volumetric.learning.optimisation import TrainingError
+from volumetric.learning.pairs import read_pairs
 from volumetric.learning.train import find_lr, train
-from volumetric.manifest import ManifestError
+from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.folder import load_model
 from volumetric.outputs import OutputError, hash_file
 
@@ -23,7 +27,7 @@ def history(run):
 def test_a_run_folder_holds_what_it_should(run_folder, cohort):
     names = {p.relative_to(run_folder).as_posix() for p in run_folder.rglob("*") if p.is_file()}
     assert {Path(name).parts[0] for name in names} >= {"cache"}
-    assert {name for name in names if not name.startswith("cache/")} == {
+    assert {name for name in names if not name.startswith(("cache/", "model/engines/"))} == {
         "config.yaml", "settings.json", "provenance.json", "log.txt", "history.csv",
         "validation.png", "checkpoints/last.ckpt", "checkpoints/best.ckpt",
         "model/model.yaml", "model/model.safetensors",
@@ -167,3 +171,28 @@ def test_other_networks_train_and_come_back_from_their_folder(name, cohort, tmp_
     model = load_model(train([cohort], config, tmp_path / "run"))
     assert model.spec.network.name == name
     assert model.predict(cohort.parent / "p3" / "t1w.nii.gz").image.array.max() > 0
+
+
+def test_one_pass_over_the_head_is_recorded_where_it_scores_as_well(run_folder, tmp_path, caplog):
+    """Zeros in the last layer paint every voxel alike in windows and in one pass; an instance norm asks for windows."""
+    caplog.set_level(logging.INFO)
+    manifest = write_cohort(tmp_path / "cohort", ["train", "val"])
+    model = load_model(run_folder)
+    config = resolve(TINY)
+    pairs = read_pairs(read_manifest(manifest).split("val"), config, tmp_path / "cache", title="reading val")
+    torch.nn.init.zeros_(model.network.head.weight)
+    assert validation.one_pass_will_do(model.network, model.spec, pairs, torch.device("cpu"))
+    assert "infer uses one pass" in caplog.text
+    assert not validation.one_pass_will_do(model.network, model.spec, [], torch.device("cpu"))
+    normed = model.spec.model_copy(update={"network": UNetConfig(norm="instance")})
+    assert not validation.one_pass_will_do(model.network, normed, pairs, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("whole_db", "chosen"), [(19.96, True), (19.94, False), (21.0, True)])
+def test_one_pass_may_cost_a_twentieth_of_a_decibel(run_folder, monkeypatch, whole_db, chosen):
+    scores = {False: 20.0, True: whole_db}
+    monkeypatch.setattr(
+        validation, "validate", lambda *arguments, whole_head: {"val_psnr_db": scores[whole_head], "val_ssim": 0.9}
+    )
+    model = load_model(run_folder)
+    assert validation.one_pass_will_do(model.network, model.spec, ["somebody"], torch.device("cpu")) == chosen

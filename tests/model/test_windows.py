@@ -3,6 +3,7 @@ import pytest
 import torch
 from monai.inferers import sliding_window_inference
 
+from volumetric.model import windows
 from volumetric.model.windows import importance_map, plan_windows, stitch
 
 
@@ -74,3 +75,19 @@ def test_the_importance_map_is_symmetric_and_peaks_in_the_middle():
 def test_a_plan_without_windows_is_refused():
     with pytest.raises(ValueError, match="no window"):
         stitch(torch.zeros(1, 8, 8, 8), plan_windows(np.zeros((8, 8, 8), bool), (8, 8, 8), 0.5), lambda p: p)
+
+
+@pytest.mark.parametrize(("gigabytes", "whole"), [(8, True), (4, False)])
+def test_a_head_goes_through_at_once_where_a_quarter_of_the_memory_holds_it(monkeypatch, gigabytes, whole):
+    """160 x 160 x 128 voxels at 20 bytes for each of 24 channels: 1.57 GB."""
+    sizes = {"SC_PHYS_PAGES": gigabytes * 250_000, "SC_PAGE_SIZE": 4000}
+    monkeypatch.setattr(windows.os, "sysconf", sizes.__getitem__)
+    assert windows.fits_in_one_pass((160, 160, 128), 24, torch.device("cpu")) == whole
+
+
+def test_one_window_is_the_functions_own_output():
+    volume = torch.randn(2, 9, 14, 11, generator=torch.Generator().manual_seed(0))
+    plan = windows.plan_whole((9, 14, 11), 4)
+    assert plan.size == plan.padded == (12, 16, 12)
+    assert plan.starts == ((0, 0, 0),)
+    assert torch.equal(stitch(volume, plan, lambda window: window[:, 1:] * 3), volume[1:] * 3)

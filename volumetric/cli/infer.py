@@ -27,8 +27,13 @@ def infer(
         float | None, typer.Option(help="Fraction of a window that neighbours share; the model's own if not given.")
     ] = None,
     whole_head: Annotated[
-        bool, typer.Option("--whole-head", help="One pass over the whole head instead of windows: the fastest.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--whole-head/--windows",
+            help="One pass over the whole head, the fastest, or windows; as the model has it if not given.",
+            show_default=False,
+        ),
+    ] = None,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="The scans are raw: prepare them first as the training scans were.")
     ] = False,

@@ -114,3 +114,17 @@ NetworkConfig = Annotated[
     ),
 ]
 """Any of them; without a `name`, the `unet`."""
+
+
+def may_see_whole_heads(network: NetworkConfig) -> bool:
+    """Whether statistics of the window itself have no part in the picture."""
+    return isinstance(network, SeedUNetConfig) or network.norm in ("batch", "fixed_group", "none")
+
+
+def width_at_full_resolution(network: NetworkConfig) -> int:
+    """Channels of the widest feature map with as many voxels as the input, about."""
+    if isinstance(network, UNetConfig):
+        return network.channels[0] if network.stem_stride == 1 else max(8, network.channels[0] // 2)
+    if isinstance(network, SeedUNetConfig):
+        return 64
+    return network.channels[0] if isinstance(network, DynUNetConfig) else network.width

@@ -28,7 +28,7 @@ from volumetric.learning.optimisation import Optimisation, TrainingError, learni
 from volumetric.learning.pairs import Pair, pool, read_pairs, source_maps
 from volumetric.learning.plan import auto_config
 from volumetric.learning.prepared import recipe_of, warn_of_quality
-from volumetric.learning.validation import validate
+from volumetric.learning.validation import one_pass_will_do, validate
 from volumetric.manifest import Manifest, read_manifest
 from volumetric.model.folder import SPEC, save_model
 from volumetric.model.networks import num_parameters
@@ -209,7 +209,8 @@ def _optimise(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> 
         optimisation.restore(best)
         log.info("exporting the best weights, validation PSNR %.2f dB", at.best_psnr_db)
     if fabric.is_global_zero:
-        save_model(out / "model", optimisation.averaged, cohort.spec)
+        whole_head = one_pass_will_do(optimisation.averaged, cohort.spec, cohort.val, fabric.device)
+        save_model(out / "model", optimisation.averaged, cohort.spec.model_copy(update={"whole_head": whole_head}))
         log.info("model written to %s", out / "model")
 
 

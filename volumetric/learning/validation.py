@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from volumetric.config.network import may_see_whole_heads
 from volumetric.learning.pairs import Pair
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
-from volumetric.model.predict import synthesise
+from volumetric.model.predict import plan_for, synthesise
 from volumetric.model.spec import ModelSpec
-from volumetric.model.windows import plan_windows
+
+log = logging.getLogger(__name__)
+
+WHOLE_HEAD_LOSS_DB = 0.05
+"""What one pass may cost against windows, which average several guesses of a voxel and take more than twice as long."""
 
 
 def validate(
@@ -23,8 +29,9 @@ def validate(
     pairs: Sequence[Pair],
     device: torch.device,
     *,
-    picture: Path | None,
-    title: str,
+    picture: Path | None = None,
+    title: str = "",
+    whole_head: bool = False,
 ) -> dict[str, float]:
     """Mean in-mask PSNR and SSIM over whole volumes in model space.
 
@@ -33,6 +40,7 @@ def validate(
         spec: of the model to be.
         pairs: validation subjects.
         device: where to compute.
+        whole_head: one pass over each head, where the memory allows, instead of windows.
         picture: PNG of the first subject to draw, or None.
         title: of the picture.
 
@@ -45,7 +53,7 @@ def validate(
     scores = []
     for pair in pairs:
         inside = pair.mask[0]
-        plan = plan_windows(inside, spec.patch_size, spec.overlap)
+        plan = plan_for(spec, inside, device, overlap=spec.overlap, whole_head=whole_head)
         prediction = synthesise(network, spec, pair.sources, inside, plan, device).clip(min=0)
         truth, ours, mask = (torch.from_numpy(array) for array in (pair.target[0], prediction, inside))
         scores.append(
@@ -67,3 +75,21 @@ def validate(
             )
     psnr, similarity = np.mean(scores, axis=0)
     return {"val_psnr_db": float(psnr), "val_ssim": float(similarity)}
+
+
+def one_pass_will_do(network: nn.Module, spec: ModelSpec, pairs: Sequence[Pair], device: torch.device) -> bool:
+    """Whether one pass over the whole head scores within 0.05 dB of windows, or better, on the validation people.
+
+    No without any, and for networks that take statistics of the window.
+    """
+    if not pairs or not may_see_whole_heads(spec.network):
+        return False
+    windows, whole = (
+        validate(network, spec, pairs, device, whole_head=whole_head)["val_psnr_db"] for whole_head in (False, True)
+    )
+    chosen = whole >= windows - WHOLE_HEAD_LOSS_DB
+    log.info(
+        "validation PSNR %.2f dB in windows, %.2f dB in one pass over the whole head: infer uses %s",
+        windows, whole, "one pass" if chosen else "windows",
+    )  # fmt: skip
+    return chosen

@@ -38,7 +38,7 @@ def load_model(
     device: str = "auto",
     engine: str = "auto",
     overlap: float | None = None,
-    whole_head: bool = False,
+    whole_head: bool | None = None,
 ) -> Model:
     """Read a model.
 

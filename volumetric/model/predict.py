@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, spacing_mm
 from volumetric.imaging.mask import BrainMask, brain_mask
@@ -20,7 +21,7 @@ from volumetric.model.networks import channels_last
 from volumetric.model.space import ModelView, check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
-from volumetric.model.windows import WindowPlan, plan_whole, plan_windows, stitch
+from volumetric.model.windows import WindowPlan, fits_in_one_pass, plan_whole, plan_windows, stitch
 
 
 class DeviceError(InputError):
@@ -80,7 +81,7 @@ class Model:
         engine: str = "auto",
         cache: Path | None = None,
         overlap: float | None = None,
-        whole_head: bool = False,
+        whole_head: bool | None = None,
     ) -> None:
         """Take a network onto a device.
 
@@ -92,7 +93,7 @@ class Model:
             engine: what runs the network, one of `engines.ENGINES`.
             cache: folder that keeps what the engine makes of the network.
             overlap: fraction of a window that neighbours share; None takes the model's own.
-            whole_head: one window over the whole head instead.
+            whole_head: one window over the whole head instead, where the memory allows; None asks the model.
 
         Raises:
             InputError: a device or an engine that cannot be had, or an overlap outside of [0, 0.9].
@@ -104,7 +105,7 @@ class Model:
         self.overlap = spec.overlap if overlap is None else overlap
         if not 0 <= self.overlap <= 0.9:
             raise DeviceError(f"--overlap {overlap}: expected a fraction from 0 to 0.9")
-        self.whole_head = whole_head
+        self.whole_head = spec.whole_head if whole_head is None else whole_head
         on_cpu = self.device.type == "cpu"
         self.engine = choose_engine(engine, self.network, len(spec.sources), on_cpu=on_cpu, cache=cache, key=sha256)
 
@@ -137,10 +138,7 @@ class Model:
         brain = brain_mask(scan, mask)
         view = view_in_model_space(scan.space, brain.array, self.spec.spacing_mm)
         sources_seen = view.bring(*images.values())
-        if self.whole_head:
-            plan = plan_whole(view.grid.shape, self.spec.network.stride)
-        else:
-            plan = plan_windows(view.mask, self.spec.patch_size, self.overlap)
+        plan = plan_for(self.spec, view.mask, self.device, overlap=self.overlap, whole_head=self.whole_head)
         warnings = self._warnings(scan, sources_seen, view.mask)
         return Seen(scan, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
 
@@ -170,6 +168,16 @@ class Model:
                     f"those of the training scans ({seen[1]:.2f}, {seen[3]:.2f})"
                 )
         return tuple(warnings)
+
+
+def plan_for(
+    spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_head: bool
+) -> WindowPlan:
+    """One window over a mask `(I, J, K)`, if that is wanted and fits the memory; else windows of the patch's size."""
+    plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
+    if whole_head and fits_in_one_pass(plan.size, width_at_full_resolution(spec.network), device):
+        return plan
+    return plan_windows(mask, spec.patch_size, overlap)
 
 
 def synthesise(

@@ -109,6 +109,9 @@ class ModelSpec(Section):
     network: NetworkConfig
     patch_size: tuple[int, int, int]
     overlap: float
+    whole_head: bool = Field(
+        False, description="one pass over the head instead of windows: it scored as well on the validation people"
+    )
     training: TrainingStatistics
     training_manifest_sha256: str
     versions: dict[str, str]

@@ -39,7 +39,7 @@ def infer(
     device: str = "auto",
     engine: str = "auto",
     overlap: float | None = None,
-    whole_head: bool = False,
+    whole_head: bool | None = None,
     prepare: bool = False,
     fresh: bool = False,
 ) -> list[Outcome]:
@@ -54,7 +54,7 @@ def infer(
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the network: `auto`, `openvino` or `torch`.
         overlap: fraction of a window that neighbours share; None takes the model's own.
-        whole_head: one window over the whole head instead.
+        whole_head: one window over the whole head instead, where the memory allows; None asks the model.
         prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
         fresh: synthesise again what is there already.
 
@@ -170,7 +170,7 @@ class _Synthesis:
                 "source_sha256": self._hashes(item),
                 "windows": {
                     "size": prediction.plan.size,
-                    "overlap": None if self._model.whole_head else self._model.overlap,
+                    "overlap": self._model.overlap if len(prediction.plan.starts) > 1 else None,
                     "number": len(prediction.plan.starts),
                     "starts": prediction.plan.starts,
                     "grid_shape": prediction.grid.shape,
