@@ -33,4 +33,6 @@ def synthesise(model: Model, source: Path, out: Path, *, amp: bool = False) -> N
             .cpu()
         )
     target = (out_units * spec.target_map.scale + spec.target_map.center) * mask.as_tensor() * spec.intensity_scale
-    nib.save(nib.Nifti1Image(target[0].numpy().astype(np.float32), scan.affine.numpy()), out)
+    original = nib.load(source)
+    back = nib.orientations.ornt_transform(nib.io_orientation(np.eye(4)), nib.io_orientation(original.affine))
+    nib.save(nib.Nifti1Image(nib.apply_orientation(target[0].numpy().astype(np.float32), back), original.affine), out)

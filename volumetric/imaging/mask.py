@@ -69,12 +69,13 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
 
 
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    components, _ = label(mask)
+    """Without its holes."""
+    box = bounding_box(mask)
+    components, _ = label(mask[box])
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    largest: NDArray[np.bool_] = components == sizes.argmax()
-    box = bounding_box(largest)
-    largest[box] = _without_holes(largest[box])
+    largest = np.zeros_like(mask)
+    largest[box] = _without_holes(components == sizes.argmax())
     return largest
 
 
