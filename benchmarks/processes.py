@@ -27,14 +27,15 @@ def measure(command: list[str]) -> Measured:
     """
     start = time.perf_counter()
     peak = 0.0
-    with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=printed, stderr=said)
         status = Path(f"/proc/{process.pid}/status")
         while process.poll() is None:
             lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
             peak = max(peak, *(int(line.split()[1]) / 1e6 for line in lines), 0.0)
             time.sleep(0.02)
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed")
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)} failed: {said.read()[-2000:]}")
         printed.seek(0)
         return Measured(time.perf_counter() - start, peak, printed.read())
