@@ -1,6 +1,6 @@
 """Training against the plain MONAI loop on the same network and patches, and what a larger cohort costs.
 
-    python benchmarks/training.py [--config configs/t1w_to_t2w_cpu.yaml] [--steps 10] [--runs 5]
+    python benchmarks/training.py [--config configs/t1w_to_t2w_cpu.yaml] [--steps 5] [--runs 5]
 
 Simulated people at 1 mm for the steps; for memory and start 20 and 200 people at 4 mm, each with voxels of their own.
 """
@@ -164,7 +164,7 @@ def _child(manifest: Path, out: Path, cache: Path, steps: int) -> Measured:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=CONFIGS / "t1w_to_t2w_cpu.yaml")
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--runs", type=int, default=5)
     return parser.parse_args()
 
