@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Seen:
     """One subject as the network sees it.
 
     Attributes:
-        scan: the first source.
+        header: of the first source's file.
         mask: the brain mask and its rule.
         view: model space, and the way back.
         volume: `(C, I, J, K)` in network units, 0 outside the mask.
@@ -41,7 +42,7 @@ class Seen:
         warnings: what a reader should know before trusting what comes of it.
     """
 
-    scan: Image
+    header: nib.Nifti1Header | None
     mask: BrainMask
     view: ModelView
     volume: NDArray[np.float32]
@@ -140,7 +141,7 @@ class Model:
         sources_seen = view.bring(*images.values())
         plan = plan_for(self.spec, view.mask, self.device, overlap=self.overlap, whole_head=self.whole_head)
         warnings = self._warnings(scan, sources_seen, view.mask)
-        return Seen(scan, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
+        return Seen(scan.header, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
 
     def run(self, seen: Seen) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
@@ -148,8 +149,9 @@ class Model:
 
     def develop(self, seen: Seen, units: NDArray[np.float32]) -> Prediction:
         """All that comes after the network: `units` from `run`, back on the scan's own grid."""
-        array = seen.view.return_to_scan(units * np.float32(self.spec.intensity_scale)).clip(min=0)
-        return Prediction(seen.scan.with_array(array), seen.mask, seen.plan, seen.view.grid, seen.warnings)
+        array = seen.view.return_to_scan(units * np.float32(self.spec.intensity_scale))
+        image = Image(np.maximum(array, 0, out=array), seen.view.scan.affine, seen.header)
+        return Prediction(image, seen.mask, seen.plan, seen.view.grid, seen.warnings)
 
     def _warnings(self, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
         warnings = []
