@@ -159,7 +159,7 @@ def _file_bytes(nifti: nib.Nifti1Image, *, compressed: bool) -> bytes:
     header["vox_offset"] = _VOXELS_FROM
     header.set_slope_inter(1, 0)
     start = header.binaryblock + bytes(_VOXELS_FROM - len(header.binaryblock))
-    voxels = memoryview(np.asfortranarray(nifti.dataobj).T).cast("B")
+    voxels = np.asfortranarray(nifti.dataobj).ravel("F").data.cast("B")
     if not compressed:
         return b"".join([start, voxels])
     gzip = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WBITS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from volumetric.model.networks import channels_last
 from volumetric.model.space import ModelView, check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
-from volumetric.model.windows import WindowPlan, fits_in_one_pass, plan_whole, plan_windows, stitch
+from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
 
 
 class DeviceError(InputError):
@@ -175,11 +176,14 @@ class Model:
 def plan_for(
     spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_head: bool
 ) -> WindowPlan:
-    """One window over a mask `(I, J, K)`, if that is wanted and fits the memory; else windows of the patch's size."""
-    plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
-    if whole_head and fits_in_one_pass(plan.size, width_at_full_resolution(spec.network), device):
-        return plan
-    return plan_windows(mask, spec.patch_size, overlap)
+    """One window over a mask `(I, J, K)`, or the largest that the memory holds, if that is wanted; else the patch's."""
+    plan = None
+    if whole_head:
+        limit = most_voxels(width_at_full_resolution(spec.network), device)
+        plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
+        if math.prod(plan.size) > limit:
+            plan = plan_large(mask, spec.network.stride, limit)
+    return plan or plan_windows(mask, spec.patch_size, overlap)
 
 
 def synthesise(
