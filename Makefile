@@ -9,6 +9,9 @@ PREPARED ?= data/prepared
 INPUT    ?= $(MANIFEST)
 SPLIT    ?= test
 ROOT     ?=
+MODEL    ?=
+SCAN     ?=
+TRUTH    ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -81,8 +84,10 @@ lint: $(STAMP)  ## ruff and mypy
 	$(RUN_IN)ruff check .
 	$(RUN_IN)mypy
 
-bench: $(STAMP)  ## whole-volume inference against plain MONAI, as a ratio
-	$(RUN_IN)python benchmarks/inference.py
+bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCAN and TRUTH to use your own
+	$(RUN_IN)python benchmarks/inference.py --whole-head $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))
+	$(RUN_IN)python benchmarks/evaluation.py
+	$(RUN_IN)python benchmarks/training.py
 
 clean:  ## remove the environment and caches; data/ and runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py [--model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz] [--whole-head] [--runs 5]
 
-Without a scan and a model, a simulated head at 1 mm and untrained weights: time does not depend on what was learnt.
+Without a scan, a simulated head at 1 mm; without a model, untrained weights: time does not depend on what was learnt.
 The floor of the network is one dense pass over the head's box at the rate of a large matrix product.
 """
 
@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from plain_monai import OVERLAP, synthesise
+from processes import measure
 from torch.utils.flop_counter import FlopCounterMode
 
 from volumetric.cohort.phantom import phantom
@@ -39,6 +38,7 @@ from volumetric.model.predict import Model, Seen
 from volumetric.model.windows import plan_whole
 from volumetric.synthesis.infer import infer
 
+CONFIG = Path(__file__).parents[1] / "configs" / "t1w_to_t2w_cpu.yaml"
 GEMM_SIDE = 3072
 
 
@@ -127,10 +127,10 @@ def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     flags += ["--overlap", str(options.overlap)] if options.overlap is not None else []
     seconds, peaks = [], []
     for number in range(options.runs):
-        took, peak_gb = _process([*command, str(folder / f"cold{number}"), *flags])
-        seconds.append(took)
-        peaks.append(peak_gb)
-    _, imports_gb = _process([sys.executable, "-c", "import openvino, volumetric.synthesis.infer"])
+        process = measure([*command, str(folder / f"cold{number}"), *flags])
+        seconds.append(process.seconds)
+        peaks.append(process.peak_gb)
+    imports_gb = measure([sys.executable, "-c", "import openvino, volumetric.synthesis.infer"]).peak_gb
     volume_gb = np.prod(nib.load(scan).shape) * 4 / 1e9
     print(f"| the command in a fresh process, imports included | {statistics.median(seconds):.2f} s | |")
     print(
@@ -139,25 +139,16 @@ def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     )
 
 
-def _process(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory in GB of a process."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e6
-
-
 def _inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, Path | None, Path]:
-    if options.scan:
+    if options.scan and options.model:
         return options.scan, options.truth, options.model
     phantom(folder / "data", subjects=1, spacing_mm=1.0)
+    scan, truth = options.scan or folder / "data" / "sim000" / "t1w.nii.gz", options.truth
+    if options.model:
+        return scan, truth, options.model
     overrides = ["optim.num_steps=1", "patch.size=[96,96,96]", "num_workers=0"]
-    config = resolve(Path(__file__).parents[1] / "configs" / "t1w_to_t2w_cpu.yaml", overrides)
-    train([folder / "data" / "manifest.csv"], config, folder / "run")
-    return folder / "data" / "sim000" / "t1w.nii.gz", None, folder / "run"
+    train([folder / "data" / "manifest.csv"], resolve(options.config, overrides), folder / "run")
+    return scan, truth, folder / "run"
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -171,6 +162,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scan", type=Path, help="a brain-extracted T1w at the model's spacing")
     parser.add_argument("--truth", type=Path, help="its T2w, to compare the pictures")
     parser.add_argument("--model", type=Path, help="a run folder")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="of the untrained weights")
     parser.add_argument("--whole-head", action="store_true")
     parser.add_argument("--overlap", type=float)
     parser.add_argument("--heads", type=int, default=30)

@@ -1,13 +1,12 @@
 """Long proofs: what an evaluation of many full-size heads needs."""
 
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from benchmarks.processes import measure
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.manifest import Row, write_manifest
 
@@ -42,18 +41,13 @@ def heads(tmp_path_factory):
 
 
 def test_memory_of_evaluation_does_not_grow_with_the_cohort(heads, tmp_path):
+    options = ["--prediction-scale", "own-median", "--no-segmentation", "--jobs", "1", "--out"]
     peaks = {}
     for name, count in (("few", FEW), ("many", MANY)):
-        options = ["--prediction-scale", "own-median", "--no-segmentation", "--jobs", "1", "--out", tmp_path / name]
         command = [sys.executable, "-m", "volumetric", "evaluate", heads / "predictions", heads / f"{name}.csv"]
-        with (tmp_path / f"{name}.txt").open("w") as log:
-            process = subprocess.Popen([*command, *options], stdout=log)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        printed = (tmp_path / f"{name}.txt").read_text()
-        assert process.returncode == 0
-        assert f"{count} scored" in printed
-        peaks[name] = usage.ru_maxrss / 1e6
-        print(name, f"{peaks[name]:.2f} GB", printed.strip().splitlines()[-1])
+        _, peaks[name], printed = measure([str(word) for word in [*command, *options, tmp_path / name]])
+        last = printed.strip().splitlines()[-1]
+        assert last.startswith(f"{count} scored")
+        print(name, f"{peaks[name]:.2f} GB", last)
     # One float32 volume kept of each subject would be half as much again.
     assert peaks["many"] < 1.25 * peaks["few"]
