@@ -111,6 +111,11 @@ class Model:
         on_cpu = self.device.type == "cpu"
         self.engine = choose_engine(engine, self.network, len(spec.sources), on_cpu=on_cpu, cache=cache, key=sha256)
 
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return "bfloat16" if self.device.type == "cuda" else "float32"
+
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
     ) -> Prediction:
