@@ -25,6 +25,8 @@ from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
 
+_ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
+
 
 class DeviceError(InputError):
     """A device that is asked for and not there."""
@@ -168,11 +170,12 @@ class Model:
             warnings.append(f"voxels of {sides} mm lie far outside those of the training scans ({low} to {high} mm)")
         for contrast, source in zip(self.spec.sources, sources, strict=True):
             seen = self.spec.training.source_quantiles[contrast]
-            here = np.quantile(source[mask], [0.01, 0.25, 0.5, 0.75, 0.99])
+            inside = source[mask]
+            lower, upper = np.quantile(inside[:: max(1, inside.size // _ENOUGH_VOXELS)], [0.25, 0.75])
             spread = seen[3] - seen[1]
-            if abs(here[1] - seen[1]) > spread or abs(here[3] - seen[3]) > spread:
+            if abs(lower - seen[1]) > spread or abs(upper - seen[3]) > spread:
                 warnings.append(
-                    f"the {contrast} intensities (quartiles {here[1]:.2f}, {here[3]:.2f} of the median) are unlike "
+                    f"the {contrast} intensities (quartiles {lower:.2f}, {upper:.2f} of the median) are unlike "
                     f"those of the training scans ({seen[1]:.2f}, {seen[3]:.2f})"
                 )
         return tuple(warnings)
