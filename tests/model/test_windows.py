@@ -77,12 +77,44 @@ def test_a_plan_without_windows_is_refused():
         stitch(torch.zeros(1, 8, 8, 8), plan_windows(np.zeros((8, 8, 8), bool), (8, 8, 8), 0.5), lambda p: p)
 
 
-@pytest.mark.parametrize(("gigabytes", "whole"), [(8, True), (4, False)])
-def test_a_head_goes_through_at_once_where_a_quarter_of_the_memory_holds_it(monkeypatch, gigabytes, whole):
-    """160 x 160 x 128 voxels at 20 bytes for each of 24 channels: 1.57 GB."""
+@pytest.mark.parametrize(("gigabytes", "width", "voxels"), [(8, 25, 4_000_000), (4, 25, 2_000_000), (8, 50, 2_000_000)])
+def test_a_window_may_take_a_quarter_of_the_memory(monkeypatch, gigabytes, width, voxels):
+    """Of 8 GB, 2 GB at 20 bytes for each of 25 channels are 4 million voxels."""
     sizes = {"SC_PHYS_PAGES": gigabytes * 250_000, "SC_PAGE_SIZE": 4000}
     monkeypatch.setattr(windows.os, "sysconf", sizes.__getitem__)
-    assert windows.fits_in_one_pass((160, 160, 128), 24, torch.device("cpu")) == whole
+    assert windows.most_voxels(width, torch.device("cpu")) == voxels
+
+
+def test_large_windows_are_the_cheapest_that_a_limit_allows():
+    """One axis of 100, stride 4, so neighbours share 8: two windows of 56, three of 40, four of 32."""
+    mask = everywhere((100, 12, 9))
+    cuts = {limit: windows.plan_large(mask, 4, limit * 12 * 12) for limit in (100, 99, 55, 39)}
+    assert {limit: plan.size[0] for limit, plan in cuts.items()} == {100: 100, 99: 56, 55: 40, 39: 32}
+    assert cuts[99].starts == ((0, 0, 0), (44, 0, 0))
+    assert cuts[55].starts == ((0, 0, 0), (32, 0, 0), (60, 0, 0))
+
+
+@pytest.mark.parametrize("shape", [(100, 12, 9), (61, 83, 47), (5, 130, 3)])
+@pytest.mark.parametrize("limit", [20_000, 60_000])
+def test_large_windows_cover_every_voxel_and_stay_below_the_limit(shape, limit):
+    mask = everywhere(shape)
+    plan = windows.plan_large(mask, 4, limit)
+    seen = np.zeros(plan.padded, int)
+    for box in plan.windows():
+        seen[box] += 1
+    assert seen.min() >= 1
+    assert np.prod(plan.size) <= limit
+    assert all(side % 4 == 0 for side in plan.size)
+
+
+def test_large_windows_without_a_mask_are_left_out():
+    mask = everywhere((100, 12, 9))
+    mask[:56] = False
+    assert windows.plan_large(mask, 4, 56 * 12 * 12).starts == ((44, 0, 0),)
+
+
+def test_a_limit_too_small_for_what_windows_share_gives_no_plan():
+    assert windows.plan_large(everywhere((100, 100, 100)), 16, 30**3) is None
 
 
 def test_one_window_is_the_functions_own_output():

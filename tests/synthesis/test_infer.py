@@ -111,3 +111,26 @@ def test_a_wrong_call_writes_nothing(cohort, tmp_path):
     with pytest.raises(ModelError):
         infer([cohort], model=tmp_path / "none", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_the_sidecar_says_what_ran_the_network(run_folder, cohort, tmp_path, engine):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    infer([cohort], model=run_folder, out=tmp_path, split="val", device="cpu", engine=engine)
+    (path,) = tmp_path.rglob("sub-*.json")
+    sidecar = json.loads(path.read_text())
+    assert (sidecar["engine"], sidecar["precision"]) == (engine, "float32")
+
+
+def test_windows_too_large_for_the_memory_are_cut_and_the_sidecar_names_their_borders(
+    run_folder, cohort, tmp_path, monkeypatch
+):
+    """The brain has 23 x 37 x 25 voxels of model space; 24 x 22 x 26 fit the limit twice along the second axis."""
+    monkeypatch.setattr("volumetric.model.predict.most_voxels", lambda width, device: 15_000)
+    infer([cohort], model=run_folder, out=tmp_path, split="val", whole_head=True, device="cpu", engine="torch")
+    (path,) = tmp_path.rglob("sub-*.json")
+    windows = json.loads(path.read_text())["windows"]
+    assert windows["grid_shape"] == [23, 37, 25]
+    assert (windows["size"], windows["starts"]) == ([24, 22, 26], [[0, 0, 0], [0, 15, 0]])
+    assert (windows["number"], windows["overlap"]) == (2, None)

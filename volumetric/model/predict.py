@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,7 +23,9 @@ from volumetric.model.networks import channels_last
 from volumetric.model.space import ModelView, check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
-from volumetric.model.windows import WindowPlan, fits_in_one_pass, plan_whole, plan_windows, stitch
+from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
+
+_ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
 
 
 class DeviceError(InputError):
@@ -33,7 +37,7 @@ class Seen:
     """One subject as the network sees it.
 
     Attributes:
-        scan: the first source.
+        header: of the first source's file.
         mask: the brain mask and its rule.
         view: model space, and the way back.
         volume: `(C, I, J, K)` in network units, 0 outside the mask.
@@ -41,7 +45,7 @@ class Seen:
         warnings: what a reader should know before trusting what comes of it.
     """
 
-    scan: Image
+    header: nib.Nifti1Header | None
     mask: BrainMask
     view: ModelView
     volume: NDArray[np.float32]
@@ -109,6 +113,11 @@ class Model:
         on_cpu = self.device.type == "cpu"
         self.engine = choose_engine(engine, self.network, len(spec.sources), on_cpu=on_cpu, cache=cache, key=sha256)
 
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return "bfloat16" if self.device.type == "cuda" else "float32"
+
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
     ) -> Prediction:
@@ -140,7 +149,7 @@ class Model:
         sources_seen = view.bring(*images.values())
         plan = plan_for(self.spec, view.mask, self.device, overlap=self.overlap, whole_head=self.whole_head)
         warnings = self._warnings(scan, sources_seen, view.mask)
-        return Seen(scan, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
+        return Seen(scan.header, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
 
     def run(self, seen: Seen) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
@@ -148,8 +157,9 @@ class Model:
 
     def develop(self, seen: Seen, units: NDArray[np.float32]) -> Prediction:
         """All that comes after the network: `units` from `run`, back on the scan's own grid."""
-        array = seen.view.return_to_scan(units * np.float32(self.spec.intensity_scale)).clip(min=0)
-        return Prediction(seen.scan.with_array(array), seen.mask, seen.plan, seen.view.grid, seen.warnings)
+        array = seen.view.return_to_scan(units * np.float32(self.spec.intensity_scale))
+        image = Image(np.maximum(array, 0, out=array), seen.view.scan.affine, seen.header)
+        return Prediction(image, seen.mask, seen.plan, seen.view.grid, seen.warnings)
 
     def _warnings(self, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
         warnings = []
@@ -160,11 +170,12 @@ class Model:
             warnings.append(f"voxels of {sides} mm lie far outside those of the training scans ({low} to {high} mm)")
         for contrast, source in zip(self.spec.sources, sources, strict=True):
             seen = self.spec.training.source_quantiles[contrast]
-            here = np.quantile(source[mask], [0.01, 0.25, 0.5, 0.75, 0.99])
+            inside = source[mask]
+            lower, upper = np.quantile(inside[:: max(1, inside.size // _ENOUGH_VOXELS)], [0.25, 0.75])
             spread = seen[3] - seen[1]
-            if abs(here[1] - seen[1]) > spread or abs(here[3] - seen[3]) > spread:
+            if abs(lower - seen[1]) > spread or abs(upper - seen[3]) > spread:
                 warnings.append(
-                    f"the {contrast} intensities (quartiles {here[1]:.2f}, {here[3]:.2f} of the median) are unlike "
+                    f"the {contrast} intensities (quartiles {lower:.2f}, {upper:.2f} of the median) are unlike "
                     f"those of the training scans ({seen[1]:.2f}, {seen[3]:.2f})"
                 )
         return tuple(warnings)
@@ -173,11 +184,14 @@ class Model:
 def plan_for(
     spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_head: bool
 ) -> WindowPlan:
-    """One window over a mask `(I, J, K)`, if that is wanted and fits the memory; else windows of the patch's size."""
-    plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
-    if whole_head and fits_in_one_pass(plan.size, width_at_full_resolution(spec.network), device):
-        return plan
-    return plan_windows(mask, spec.patch_size, overlap)
+    """One window over a mask `(I, J, K)`, or the largest that the memory holds, if that is wanted; else the patch's."""
+    plan = None
+    if whole_head:
+        limit = most_voxels(width_at_full_resolution(spec.network), device)
+        plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
+        if math.prod(plan.size) > limit:
+            plan = plan_large(mask, spec.network.stride, limit)
+    return plan or plan_windows(mask, spec.patch_size, overlap)
 
 
 def synthesise(

@@ -18,6 +18,8 @@ from volumetric.imaging.geometry import Shape, Slices
 
 _SIGMA = 0.125  # of the importance map, as a fraction of the window; the value of nnU-Net and MONAI
 _FLOOR = 1e-3  # least weight, so that the corner of a lone window still counts
+_SHARED_STRIDES = 2
+_MOST_PER_AXIS = 8
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,7 @@ def plan_windows(mask: NDArray[np.bool_], size: Shape, overlap: float) -> Window
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"expected 0 <= overlap < 1, got {overlap}")
-    padded = tuple(max(n, side) for n, side in zip(mask.shape, size, strict=True))
-    per_axis = [_starts(n, side, overlap) for n, side in zip(padded, size, strict=True)]
-    starts = []
-    for i, j, k in product(*per_axis):
-        if mask[i : i + size[0], j : j + size[1], k : k + size[2]].any():
-            starts.append((i, j, k))
-    return WindowPlan(size, (padded[0], padded[1], padded[2]), tuple(starts))
+    return _covering(mask, size, [side - max(1, round(side * (1 - overlap))) for side in size])
 
 
 def plan_whole(shape: Shape, stride: int) -> WindowPlan:
@@ -75,17 +71,45 @@ def plan_whole(shape: Shape, stride: int) -> WindowPlan:
     return WindowPlan((i, j, k), (i, j, k), ((0, 0, 0),))
 
 
-def fits_in_one_pass(shape: Shape, width: int, device: torch.device) -> bool:
-    """Whether a network of `width` channels at full resolution can take a volume of a shape at once.
+def most_voxels(width: int, device: torch.device) -> int:
+    """How large a window a network of `width` channels at full resolution is given.
 
-    It is given a quarter of the machine's memory, or half of the GPU's, at 20 bytes a voxel and channel: eager torch
+    It may take a quarter of the machine's memory, or half of the GPU's, at 20 bytes a voxel and channel: eager torch
     took 20 of the residual U-Net's activations at 128 voxels a side in float32, OpenVINO 11.
     """
     if device.type == "cuda":
         room = torch.cuda.get_device_properties(device).total_memory / 2
     else:
         room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 4
-    return 20 * width * math.prod(shape) <= room
+    return int(room / (20 * width))
+
+
+def plan_large(mask: NDArray[np.bool_], stride: int, limit: int) -> WindowPlan | None:
+    """The windows of one size, multiples of the stride, that cover a mask with the least work.
+
+    Neighbours share two strides. That is where a border stops being seen: for a network of stride 16, the seam index
+    is 0.26 above that of one pass without any overlap, 0.02 with one stride and 0.007 with two.
+
+    Args:
+        mask: `(I, J, K)`.
+        stride: of the network; sides are multiples of it.
+        limit: voxels of the largest window.
+
+    Returns:
+        The plan, or None where the limit leaves no window that is larger than what it shares.
+    """
+    shared = _SHARED_STRIDES * stride
+    best: tuple[int, Shape] | None = None
+    for counts in product(range(1, _MOST_PER_AXIS + 1), repeat=3):
+        sides = [
+            -(-(side + (count - 1) * shared) // (count * stride)) * stride
+            for side, count in zip(mask.shape, counts, strict=True)
+        ]
+        sound = all(count == 1 or side > shared for side, count in zip(sides, counts, strict=True))
+        work = math.prod(sides) * math.prod(counts)
+        if sound and math.prod(sides) <= limit and (best is None or work < best[0]):
+            best = work, (sides[0], sides[1], sides[2])
+    return best and _covering(mask, best[1], (shared, shared, shared))
 
 
 def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor], *, batch_size: int = 1) -> Tensor:
@@ -132,9 +156,14 @@ def importance_map(size: Sequence[int]) -> Tensor:
     return torch.einsum("i,j,k->ijk", *axes).float().clamp_min(_FLOOR)
 
 
-def _starts(length: int, side: int, overlap: float) -> list[int]:
-    step = max(1, round(side * (1 - overlap)))
-    starts = list(range(0, length - side + 1, step))
-    if starts[-1] != length - side:
-        starts.append(length - side)
-    return starts
+def _covering(mask: NDArray[np.bool_], size: Shape, shared: Sequence[int]) -> WindowPlan:
+    """Windows whose neighbours share `shared` voxels along each axis; the last may share more."""
+    padded = tuple(max(n, side) for n, side in zip(mask.shape, size, strict=True))
+    per_axis = [
+        [*range(0, n - side, max(1, side - both)), n - side] for n, side, both in zip(padded, size, shared, strict=True)
+    ]
+    starts = []
+    for i, j, k in product(*per_axis):
+        if mask[i : i + size[0], j : j + size[1], k : k + size[2]].any():
+            starts.append((i, j, k))
+    return WindowPlan(size, (padded[0], padded[1], padded[2]), tuple(starts))

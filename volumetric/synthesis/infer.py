@@ -167,10 +167,11 @@ class _Synthesis:
                 "mask_rule": prediction.mask.rule,
                 "model_sha256": self._model.sha256,
                 "engine": self._model.engine.name,
+                "precision": self._model.precision,
                 "source_sha256": self._hashes(item),
                 "windows": {
                     "size": prediction.plan.size,
-                    "overlap": self._model.overlap if len(prediction.plan.starts) > 1 else None,
+                    "overlap": self._model.overlap if prediction.plan.size == spec.patch_size else None,
                     "number": len(prediction.plan.starts),
                     "starts": prediction.plan.starts,
                     "grid_shape": prediction.grid.shape,
