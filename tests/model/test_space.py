@@ -90,3 +90,31 @@ def test_pairs_on_different_grids_name_the_difference():
         check_one_grid({"t1w": t1w, "t2w": t2w.with_array(t2w.array[..., 1:])}, name="p1")
     with pytest.raises(PairError, match="another affine"):
         check_one_grid({"t1w": t1w, "t2w": Image(t2w.array, oblique_affine(degrees=12))}, name="p1")
+
+
+@pytest.mark.parametrize("spacing", [4.0, 6.0, 3.0])
+def test_more_air_around_the_brain_changes_nothing(spacing):
+    """Three voxels of 4 mm on every side are a whole number of the model's, so its grid stays where it was."""
+    t1w, t2w = brain_pair(0, shape=(30, 36, 24), affine=oblique_affine(spacing=(4.0, 4.0, 4.0)))
+    wider = t1w.affine.copy()
+    wider[:3, 3] -= wider[:3, :3] @ [3, 3, 3]
+    roomy = [Image(np.pad(image.array, 3), wider) for image in (t1w, t2w)]
+    views = [view_of(image, (spacing,) * 3) for image in (t1w, roomy[0])]
+    assert same_space(views[0].grid, views[1].grid, tolerance_mm=1e-6)
+    np.testing.assert_array_equal(views[0].mask, views[1].mask)
+    brought = views[0].bring(t1w, t2w)
+    np.testing.assert_allclose(views[1].bring(*roomy), brought, atol=1e-6)
+    back, roomy_back = (view.return_to_scan(brought[0]) for view in views)
+    np.testing.assert_allclose(roomy_back[3:-3, 3:-3, 3:-3], back, atol=1e-5)
+
+
+def test_a_thin_end_that_model_space_cannot_hold_gets_the_nearest_value():
+    t1w, _ = brain_pair(0, shape=(40, 37, 29))
+    mask = t1w.array != 0
+    assert not mask[:4].any()
+    mask[0:20, 18, 14] = True
+    view = view_in_model_space(t1w.space, mask, (12.0, 12.0, 12.0))
+    assert view.mask.shape[0] <= 15
+    back = view.return_to_scan(np.full(view.mask.shape, 2.0, np.float32))
+    np.testing.assert_allclose(back[mask], 2.0, atol=1e-4)
+    assert (back[~mask] == 0).all()
