@@ -129,3 +129,20 @@ def test_a_truncated_file_is_damaged_and_a_missing_one_is_missing(tmp_path, volu
 def test_stem_drops_the_whole_ending(tmp_path):
     assert stem(tmp_path / "sub-1_T1w.nii.gz") == "sub-1_T1w"
     assert stem(tmp_path / "a.b.nii") == "a.b"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("dtype", "written"), [(np.float64, np.float32), (bool, np.uint8)])
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_the_file_is_what_nibabel_writes(tmp_path, order, dtype, written, name):
+    array = np.arange(5 * 7 * 3).reshape(5, 7, 3) % 11
+    array = np.asarray(array > 4 if dtype is bool else array / 3, dtype, order)
+    write_image(tmp_path / name, Image(array, oblique_affine()))
+    header = nib.Nifti1Header()
+    header.set_data_dtype(written)
+    expected = nib.Nifti1Image(array.astype(written), oblique_affine(), header)
+    expected.set_qform(oblique_affine(), 1)
+    expected.set_sform(oblique_affine(), 1)
+    expected.header.set_xyzt_units("mm")
+    content = (tmp_path / name).read_bytes()
+    assert (gzip.decompress(content) if name.endswith(".gz") else content) == expected.to_bytes()

@@ -103,6 +103,22 @@ def test_a_conversion_is_kept_and_read_back(tmp_path):
         engine(None, "openvino", cache=tmp_path / "engines", key="another")(windows)
 
 
+def test_each_shape_is_compiled_once_and_only_the_last_few_are_kept(monkeypatch):
+    monkeypatch.setattr(openvino, "_KEPT_SHAPES", 2)
+    net = network(NETWORKS["unet"])
+    run = openvino.OpenVINO(net, 1, None, "")
+    compiled, original = [], run._compile
+    monkeypatch.setattr(run, "_compile", lambda shape: compiled.append(shape) or original(shape))
+    a, b, c = (torch.randn(1, 1, side, 8, 12, generator=torch.Generator().manual_seed(side)) for side in (8, 12, 16))
+    first = {}
+    for windows in (a, b, a, b, c, b, a):
+        found = run(windows)
+        assert torch.equal(first.setdefault(windows.shape, found), found)
+        with torch.inference_mode():
+            torch.testing.assert_close(found, net(windows), atol=1e-4, rtol=0)
+    assert [shape[2] for shape in compiled] == [8, 12, 16, 8]
+
+
 def test_a_damaged_conversion_is_made_again(tmp_path):
     net = network(NETWORKS["unet"])
     windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine
-from volumetric.imaging.geometry import flips_to_ras, same_space
+from volumetric.imaging.geometry import crop, flips_to_ras, same_space
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import Image
+from volumetric.imaging.resample import continue_outwards, resample
 from volumetric.model.space import PairError, check_one_grid, view_in_model_space
 
 
@@ -90,3 +91,35 @@ def test_pairs_on_different_grids_name_the_difference():
         check_one_grid({"t1w": t1w, "t2w": t2w.with_array(t2w.array[..., 1:])}, name="p1")
     with pytest.raises(PairError, match="another affine"):
         check_one_grid({"t1w": t1w, "t2w": Image(t2w.array, oblique_affine(degrees=12))}, name="p1")
+
+
+@pytest.mark.parametrize("spacing", [(6.0, 7.5, 5.0), (3.0, 4.0, 2.5), (12.0, 5.0, 4.5)])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_working_in_the_brains_box_gives_what_the_whole_scan_gives(orientation, spacing):
+    t1w, t2w = brain_pair(0, affine=oblique_affine(orientation))
+    inside = t1w.array != 0
+    view = view_of(t1w, spacing)
+    flips = flips_to_ras(t1w.affine)
+    upright = flips.apply_to_space(t1w.space)
+    units = np.where(inside, t2w.array / np.float32(np.median(t2w.array[inside])), 0)
+    np.testing.assert_array_equal(view.mask, resample(flips.apply(inside), upright, view.grid) >= 0.5)
+    expected = resample(flips.apply(units), upright, view.grid) * view.mask
+    np.testing.assert_allclose(view.bring(t2w)[0], expected, atol=1e-6)
+    # and back: the model's box with 20 voxels around it, far more than a cubic spline remembers
+    pad = 20
+    around = crop(view.grid, tuple(slice(-pad, n + pad) for n in view.mask.shape))
+    spread = continue_outwards(np.pad(expected, pad), np.pad(view.mask, pad))
+    back = flips.invert(resample(spread, around, upright, "cubic")) * inside
+    np.testing.assert_allclose(view.return_to_scan(expected), back, atol=1e-4)
+
+
+def test_a_thin_end_that_model_space_cannot_hold_gets_the_nearest_value():
+    t1w, _ = brain_pair(0, shape=(40, 37, 29))
+    mask = t1w.array != 0
+    assert not mask[:4].any()
+    mask[0:20, 18, 14] = True
+    view = view_in_model_space(t1w.space, mask, (12.0, 12.0, 12.0))
+    assert view.mask.shape[0] <= 15
+    back = view.return_to_scan(np.full(view.mask.shape, 2.0, np.float32))
+    np.testing.assert_allclose(back[mask], 2.0, atol=1e-4)
+    assert (back[~mask] == 0).all()
