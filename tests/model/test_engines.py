@@ -7,14 +7,12 @@ import torch
 from tests.conftest import brain_pair, oblique_affine
 from volumetric.config.network import DynUNetConfig, SeedUNetConfig, SegResNetConfig, SwinUNETRConfig, UNetConfig
 from volumetric.imaging.nifti import Image
-from volumetric.model.engines import Engine, EngineError, choose_engine
+from volumetric.model.engines import Engine, EngineError, choose_engine, openvino
 from volumetric.model.folder import load_model
 from volumetric.model.networks import build_network
 from volumetric.model.predict import Model
 
-openvino = pytest.importorskip("volumetric.model.engines.openvino")
-if not openvino.is_installed():
-    pytest.skip("needs OpenVINO", allow_module_level=True)
+pytestmark = pytest.mark.skipif(not openvino.is_installed(), reason="needs OpenVINO")
 
 NETWORKS = {
     "unet": UNetConfig(channels=(8, 16, 24), num_blocks=1),
