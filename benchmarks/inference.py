@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -49,17 +50,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan, truth, run = _inputs(options, folder)
-        model = load_model(run, whole_head=options.whole_head, overlap=options.overlap)
+        model = load_model(run, **_how(options))
         seen = model.look(scan)
         model.run(seen)
         windows = f"{len(seen.plan.starts)} windows of {'x'.join(map(str, seen.plan.size))}"
-        print(f"{torch.get_num_threads()} threads, {model.device}, {model.engine.name}, {windows},")
+        print(f"{torch.get_num_threads()} threads, {model.device}, {model.engine.name}, {model.precision}, {windows},")
         print(f"medians of {options.runs} runs, imports excluded unless said\n")
         print("| what | measured | against |\n|---|---|---|")
         _one_head(model, scan, truth, folder, options.runs)
         _floor(model, seen, options.runs)
         _many(run, scan, folder, options)
         _cold(run, scan, folder, options)
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    return {"whole_head": options.whole_head, "overlap": options.overlap, "precision": options.precision}
 
 
 def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
@@ -114,8 +119,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
         return units
 
     Model.run = timed
-    plans = {"whole_head": options.whole_head, "overlap": options.overlap}
-    total = _seconds(lambda: infer(scans, model=run, out=folder / "out", **plans))
+    total = _seconds(lambda: infer(scans, model=run, out=folder / "out", **_how(options)))
     Model.run = original
     print(f"| {options.heads} heads in one call | {total:.1f} s | {inside / total:.0%} of it in the network |")
 
@@ -124,6 +128,7 @@ def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     """The command in a fresh process, imports included, and what memory it takes."""
     command = [sys.executable, "-m", "volumetric", "infer", str(scan), "--model", str(run), "--out"]
     flags = ["--whole-head"] * options.whole_head
+    flags += ["--precision", options.precision]
     flags += ["--overlap", str(options.overlap)] if options.overlap is not None else []
     seconds, peaks = [], []
     for number in range(options.runs):
@@ -165,6 +170,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=CONFIG, help="of the untrained weights")
     parser.add_argument("--whole-head", action="store_true")
     parser.add_argument("--overlap", type=float)
+    parser.add_argument("--precision", default="auto", help="of volumetric; plain MONAI is float32")
     parser.add_argument("--heads", type=int, default=30)
     parser.add_argument("--runs", type=int, default=5)
     return parser.parse_args()

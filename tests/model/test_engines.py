@@ -106,7 +106,7 @@ def test_each_shape_is_compiled_once_and_only_the_last_few_are_kept(monkeypatch)
     net = network(NETWORKS["unet"])
     run = openvino.OpenVINO(net, 1, None, "")
     compiled, original = [], run._compile
-    monkeypatch.setattr(run, "_compile", lambda shape: compiled.append(shape) or original(shape))
+    monkeypatch.setattr(run, "_compile", lambda *what: compiled.append(what[0]) or original(*what))
     a, b, c = (torch.randn(1, 1, side, 8, 12, generator=torch.Generator().manual_seed(side)) for side in (8, 12, 16))
     first = {}
     for windows in (a, b, a, b, c, b, a):
@@ -170,6 +170,35 @@ def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
     assert len(found.plan.starts) == 1 or not whole_head
     inside = reference != 0
     np.testing.assert_allclose(found.image.array, reference, atol=1e-4 * reference[inside].std())
+
+
+@pytest.mark.parametrize("engine_name", ["auto", "torch"])
+def test_bfloat16_is_there_for_the_asking_and_moves_the_picture_a_little(run_folder, tmp_path, engine_name):
+    t1w, _ = brain_pair(3)
+    exact, fast = (
+        load_model(run_folder, device="cpu", engine=engine_name, precision=name).predict(t1w).image.array
+        for name in ("auto", "bfloat16")
+    )
+    difference = np.sqrt(np.mean((fast - exact)[exact > 0] ** 2)) / exact[exact > 0].std()
+    assert 1e-5 < difference < 0.03
+
+
+def test_a_cpu_without_bfloat16_leaves_it_to_torch(monkeypatch, caplog):
+    import openvino as library
+
+    class Older:
+        def get_property(self, *_):
+            return ["FP32"]
+
+    monkeypatch.setattr(library, "Core", Older)
+    run = choose_engine("auto", network(NETWORKS["unet"]), 1, on_cpu=True, cache=None, key="", bfloat16=True)
+    assert run(torch.zeros(1, 1, 8, 8, 8)).dtype == torch.bfloat16
+    assert "this CPU does not compute in bfloat16" in caplog.text
+
+
+def test_an_unknown_precision_is_named(run_folder):
+    with pytest.raises(EngineError, match="--precision half: expected auto, float32, bfloat16"):
+        load_model(run_folder, precision="half")
 
 
 def test_two_sources_go_through_every_engine_alike(run_folder):

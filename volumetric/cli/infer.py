@@ -23,6 +23,13 @@ def infer(
     engine: Annotated[
         str, typer.Option(help="What runs the network: openvino (CPU), torch, or auto: the first that can.")
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="What the network computes in: float32, bfloat16 (faster where the processor has it, less exact), or "
+            "auto: float32 on a CPU, bfloat16 on a GPU."
+        ),
+    ] = "auto",
     overlap: Annotated[
         float | None, typer.Option(help="Fraction of a window that neighbours share; the model's own if not given.")
     ] = None,
@@ -57,6 +64,7 @@ def infer(
         named=contrast_files(named or []),
         device=device_name(device),
         engine=engine,
+        precision=precision,
         overlap=overlap,
         whole_head=whole_head,
         prepare=prepare,

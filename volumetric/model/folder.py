@@ -37,6 +37,7 @@ def load_model(
     *,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "auto",
     overlap: float | None = None,
     whole_head: bool | None = None,
 ) -> Model:
@@ -45,7 +46,8 @@ def load_model(
     Args:
         path: a model folder, or a run folder that has one in it.
         device: `auto`, `cpu` or `cuda`.
-        engine: what runs the network; as in `Model`, like the two that follow.
+        engine: what runs the network; as in `Model`, like the three that follow.
+        precision: what it computes in.
         overlap: fraction of a window that neighbours share.
         whole_head: one window over the whole head.
 
@@ -77,6 +79,7 @@ def load_model(
         sha256=hash_bytes(weights, (folder / SPEC).read_bytes()),
         device=device,
         engine=engine,
+        precision=precision,
         cache=folder / "engines",
         overlap=overlap,
         whole_head=whole_head,

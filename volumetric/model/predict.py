@@ -18,7 +18,7 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, spacing_mm
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
-from volumetric.model.engines import Run, choose_engine
+from volumetric.model.engines import PRECISIONS, EngineError, Run, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
 from volumetric.model.space import ModelView, check_one_grid, view_in_model_space
 from volumetric.model.spec import ModelSpec
@@ -83,6 +83,7 @@ class Model:
         sha256: str = "",
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "auto",
         cache: Path | None = None,
         overlap: float | None = None,
         whole_head: bool | None = None,
@@ -95,12 +96,13 @@ class Model:
             sha256: of the model folder.
             device: `auto`, `cpu` or `cuda`.
             engine: what runs the network, one of `engines.ENGINES`.
+            precision: what it computes in, one of `engines.PRECISIONS`.
             cache: folder that keeps what the engine makes of the network.
             overlap: fraction of a window that neighbours share; None takes the model's own.
             whole_head: one window over the whole head instead, where the memory allows; None asks the model.
 
         Raises:
-            InputError: a device or an engine that cannot be had, or an overlap outside of [0, 0.9].
+            InputError: a device, an engine or a precision that cannot be had, or an overlap outside of [0, 0.9].
         """
         self.spec = spec
         self.sha256 = sha256
@@ -111,12 +113,18 @@ class Model:
             raise DeviceError(f"--overlap {overlap}: expected a fraction from 0 to 0.9")
         self.whole_head = spec.whole_head if whole_head is None else whole_head
         on_cpu = self.device.type == "cpu"
-        self.engine = choose_engine(engine, self.network, len(spec.sources), on_cpu=on_cpu, cache=cache, key=sha256)
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in."""
-        return "bfloat16" if self.device.type == "cuda" else "float32"
+        if precision not in PRECISIONS:
+            raise EngineError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
+        self.precision = ("float32" if on_cpu else "bfloat16") if precision == "auto" else precision
+        self.engine = choose_engine(
+            engine,
+            self.network,
+            len(spec.sources),
+            on_cpu=on_cpu,
+            cache=cache,
+            key=sha256,
+            bfloat16=self.precision == "bfloat16",
+        )
 
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
@@ -202,7 +210,7 @@ def synthesise(
     plan: WindowPlan,
     device: torch.device,
 ) -> NDArray[np.float32]:
-    """Run a network over the windows of one subject in model space.
+    """Run a network over the windows of one subject in model space, in bfloat16 on a GPU.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -218,7 +226,8 @@ def synthesise(
     Raises:
         IntensityError: a source without what the model's normalisation needs.
     """
-    return run_windows(network, spec, in_network_units(spec, sources, mask), mask, plan, device)
+    run = in_bfloat16(network) if device.type == "cuda" else network
+    return run_windows(run, spec, in_network_units(spec, sources, mask), mask, plan, device)
 
 
 def run_windows(
@@ -231,7 +240,7 @@ def run_windows(
 ) -> NDArray[np.float32]:
     """As `synthesise`, from a `volume` `(C, I, J, K)` in network units."""
     inside = torch.from_numpy(mask).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.inference_mode():
         out = stitch(torch.from_numpy(volume).to(device), plan, network)[0]
     units = (out * spec.target_map.scale + spec.target_map.center) * inside
     array: NDArray[np.float32] = units.cpu().numpy()

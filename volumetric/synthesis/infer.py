@@ -38,6 +38,7 @@ def infer(
     named: Mapping[str, Path] | None = None,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "auto",
     overlap: float | None = None,
     whole_head: bool | None = None,
     prepare: bool = False,
@@ -53,6 +54,7 @@ def infer(
         named: one more subject, its files by contrast.
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the network: `auto`, `openvino` or `torch`.
+        precision: what it computes in: `auto`, `float32` or `bfloat16`.
         overlap: fraction of a window that neighbours share; None takes the model's own.
         whole_head: one window over the whole head instead, where the memory allows; None asks the model.
         prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
@@ -64,7 +66,9 @@ def infer(
     Raises:
         InputError: the call itself is wrong; nothing has been written.
     """
-    loaded = load_model(model, device=device, engine=engine, overlap=overlap, whole_head=whole_head)
+    loaded = load_model(
+        model, device=device, engine=engine, precision=precision, overlap=overlap, whole_head=whole_head
+    )
     if prepare and loaded.spec.preparation is None:
         raise InputError(
             f"{model}: the model was trained on scans as they came, so there is no recipe to follow; "

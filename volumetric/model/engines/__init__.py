@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from volumetric.errors import InputError
@@ -15,12 +16,15 @@ log = logging.getLogger(__name__)
 ENGINES = ("auto", "openvino", "torch")
 """`auto` is OpenVINO on a CPU, where it can be had, and torch everywhere else."""
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""`auto` is float32 on a CPU and bfloat16 on a GPU."""
+
 Run = Callable[[Tensor], Tensor]
 """Windows `(N, C, *size)` in network units -> `(N, 1, *size)`."""
 
 
 class EngineError(InputError):
-    """An engine that is asked for by name and cannot be had."""
+    """An engine or a precision that is asked for by name and cannot be had."""
 
 
 class Engine:
@@ -55,7 +59,14 @@ class Engine:
 
 
 def choose_engine(
-    name: str, network: nn.Module, in_channels: int, *, on_cpu: bool, cache: Path | None, key: str
+    name: str,
+    network: nn.Module,
+    in_channels: int,
+    *,
+    on_cpu: bool,
+    cache: Path | None,
+    key: str,
+    bfloat16: bool = False,
 ) -> Engine:
     """The engines for a network.
 
@@ -66,20 +77,24 @@ def choose_engine(
         on_cpu: whether that device is the CPU.
         cache: folder that keeps what an engine makes of the network, or None.
         key: changes whenever the network does; a hash.
+        bfloat16: compute in it where that is faster, instead of float32.
 
     Raises:
         EngineError: no such engine, or OpenVINO is asked for and not installed, or for a GPU.
     """
     if name not in ENGINES:
         raise EngineError(f"--engine {name}: expected {', '.join(ENGINES)}")
-    torch_engine: tuple[str, Callable[[], Run]] = ("torch", lambda: network)
+    torch_engine: tuple[str, Callable[[], Run]] = ("torch", lambda: in_bfloat16(network) if bfloat16 else network)
     if name == "torch" or (name == "auto" and not on_cpu):
         return Engine([torch_engine])
     if not on_cpu:
         raise EngineError("--engine openvino runs on the CPU; add --device cpu, or leave the engine to auto")
     from volumetric.model.engines.openvino import OpenVINO, is_installed
 
-    openvino: tuple[str, Callable[[], Run]] = ("openvino", lambda: OpenVINO(network, in_channels, cache, key))
+    openvino: tuple[str, Callable[[], Run]] = (
+        "openvino",
+        lambda: OpenVINO(network, in_channels, cache, key, bfloat16=bfloat16),
+    )
     if not is_installed():
         advice = "pip install 'volumetric[openvino]'"
         if name == "openvino":
@@ -87,3 +102,13 @@ def choose_engine(
         log.info("torch runs the network; openvino would be faster on a CPU: %s", advice)
         return Engine([torch_engine])
     return Engine([openvino] if name == "openvino" else [openvino, torch_engine])
+
+
+def in_bfloat16(network: Run) -> Run:
+    """A torch network whose convolutions and products are computed in bfloat16."""
+
+    def run(windows: Tensor) -> Tensor:
+        with torch.autocast(windows.device.type, torch.bfloat16):
+            return network(windows)
+
+    return run
