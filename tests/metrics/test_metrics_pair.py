@@ -11,6 +11,7 @@ from volumetric.metrics.error import bias, mae, mse, nrmse, psnr_db, rmae, rmse
 from volumetric.metrics.pair import MetricError
 from volumetric.metrics.similarity import pearson
 from volumetric.metrics.ssim import ssim, ssim_map
+from volumetric.metrics.table import score
 
 WITHOUT_RANGE = [mae, mse, rmse, bias, rmae, pearson]
 WITH_RANGE = [nrmse, psnr_db, ssim]
@@ -120,6 +121,18 @@ def test_integers_do_not_wrap_around() -> None:
     prediction = np.full((2, 3, 4), 10, np.uint8)
     assert bias(truth, prediction) == -190
     assert mse(truth, prediction) == 190**2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, bool, np.float16, np.int32])
+def test_every_metric_takes_any_real_type(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    truth, prediction = (rng.integers(0, 2 if dtype is bool else 250, (45, 46, 47)).astype(dtype) for _ in range(2))
+    inside = {"all": torch.ones(truth.shape, dtype=torch.bool)}
+    found, expected = (
+        score(one, other, inside, data_range=250.0)["all"]
+        for one, other in ((truth, prediction), (truth.astype(np.float64), prediction.astype(np.float64)))
+    )
+    assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -88,6 +88,20 @@ def test_an_offset_far_above_the_range_costs_no_digits(case: Case) -> None:
     np.testing.assert_allclose(values.numpy(), scikit_image_map(truth, prediction, 0.5), atol=1e-6)
 
 
+@pytest.mark.parametrize(("level", "spread", "data_range"), [(1000, 0.1, 0.5), (310, 0.3, 5.0), (2, 0.1, 0.3)])
+def test_a_bright_object_in_air_costs_no_digits(level: float, spread: float, data_range: float) -> None:
+    rng = np.random.default_rng(5)
+    axes = np.meshgrid(*[np.linspace(-1, 1, side) for side in (40, 33, 37)], indexing="ij")
+    ball = sum(axis**2 for axis in axes) < 0.7
+    truth = np.where(ball, level + spread * rng.normal(size=ball.shape), 0).astype(np.float32)
+    prediction = np.where(ball, truth + spread * rng.normal(size=ball.shape), 0).astype(np.float32)
+    values = ssim_map(truth, prediction, data_range=data_range).numpy()
+    np.testing.assert_allclose(values, scikit_image_map(truth, prediction, data_range), atol=1e-6)
+    brighter = truth + np.float32(level) * (ball & (axes[0] > 0)), prediction
+    expected = scikit_image_map(*brighter, data_range)
+    np.testing.assert_allclose(ssim_map(*brighter, data_range=data_range).numpy(), expected, atol=1e-6)
+
+
 def test_mean_over_the_mask(case: Case) -> None:
     expected = scikit_image_map(case.truth, case.prediction, case.data_range)
     pair = case.truth, case.prediction

@@ -18,7 +18,7 @@ class MetricError(InputError):
 
 
 class Pair(NamedTuple):
-    """Truth and prediction `(I, J, K)`: real, finite, on one device."""
+    """Truth and prediction `(I, J, K)`: float32 or float64, finite, on one device."""
 
     truth: torch.Tensor
     prediction: torch.Tensor
@@ -45,8 +45,8 @@ def check_pair(truth: Volume, prediction: Volume) -> Pair:
     Raises:
         MetricError: The shapes differ, are not 3D or hold no voxel, or a value is complex or not finite.
     """
-    truth_tensor = _as_tensor(truth, "truth")
-    prediction_tensor = _as_tensor(prediction, "prediction").to(truth_tensor.device)
+    truth_tensor = _as_float(_as_tensor(truth, "truth"))
+    prediction_tensor = _as_float(_as_tensor(prediction, "prediction")).to(truth_tensor.device)
     shape = tuple(truth_tensor.shape)
     if len(shape) != 3 or 0 in shape:
         raise MetricError(
@@ -156,6 +156,13 @@ def _as_tensor(values: Volume, name: str) -> torch.Tensor:
         raise MetricError(f"{name}: expected real numbers, got {tensor.dtype}; take the magnitude first")
     # Apple's GPU has no float64, which every sum here needs.
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).contiguous()
+
+
+def _as_float(volume: torch.Tensor) -> torch.Tensor:
+    """A type in which no difference wraps around or overflows, and every value is kept."""
+    if volume.dtype in (torch.float32, torch.float64):
+        return volume
+    return volume.to(torch.float32 if volume.element_size() <= 2 else torch.float64)
 
 
 def _check_finite(volume: torch.Tensor, name: str) -> None:
