@@ -127,7 +127,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
 def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
     """The command in a fresh process, imports included, and what memory it takes."""
     command = [sys.executable, "-m", "volumetric", "infer", str(scan), "--model", str(run), "--out"]
-    flags = ["--whole-head"] * options.whole_head
+    flags = ["--whole-head" if options.whole_head else "--windows"]
     flags += ["--precision", options.precision]
     flags += ["--overlap", str(options.overlap)] if options.overlap is not None else []
     seconds, peaks = [], []

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "volumetric"
-GROUND = {"config", "manifest", "outputs", "imaging", "errors"}
+GROUND = {"config", "manifest", "outputs", "imaging", "errors", "machine"}
 SHARED = {"batch", "simulation", "model", "metrics", "figures"}
 STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "reporting"}
 ROOF = {"cli", "crossval", "__init__", "__main__"}

@@ -145,9 +145,9 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def versions() -> dict[str, str]:
-    """The versions that decide a result: this package, Python and the numerical libraries."""
-    packages = ("volumetric", "torch", "monai", "lightning-fabric", "numpy", "nibabel", "SimpleITK")
+def versions(*more: str) -> dict[str, str]:
+    """The versions that decide a result: this package, Python and the numerical libraries, and `more` packages."""
+    packages = ("volumetric", "torch", "monai", "lightning-fabric", "numpy", "nibabel", "SimpleITK", *more)
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 

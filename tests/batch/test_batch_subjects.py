@@ -47,15 +47,16 @@ def test_a_bad_subject_costs_itself_alone(error, caplog):
     task = Doubling({2: error})
     outcomes = run_subjects(task, [1, 2, 3], title="t")
     assert [o.status for o in outcomes] == ["ok", "failed", "ok"]
-    assert outcomes[1].error == str(error)
+    assert str(error) in outcomes[1].error
     assert ("write", 3) in task.calls
     assert ("write", 2) not in task.calls
     assert exit_status(outcomes) == 1
-    assert f"n2: {error}" in caplog.text
+    assert f"n2: {outcomes[1].error}" in caplog.text
 
 
-def test_running_out_of_device_memory_costs_the_subject():
-    error = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+@pytest.mark.parametrize("said", ["CUDA out of memory. Tried to allocate 2 GiB", "can't allocate memory: 8 bytes"])
+def test_running_out_of_memory_costs_the_subject(said):
+    error = RuntimeError(said)
     assert run_subjects(Doubling({1: error}), [1], title="t")[0].status == "failed"
 
 

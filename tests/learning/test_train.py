@@ -196,3 +196,15 @@ def test_one_pass_may_cost_a_twentieth_of_a_decibel(run_folder, monkeypatch, who
     )
     model = load_model(run_folder)
     assert validation.one_pass_will_do(model.network, model.spec, ["somebody"], torch.device("cpu")) == chosen
+
+
+def test_a_head_that_does_not_fit_into_the_memory_costs_no_training(run_folder, monkeypatch, caplog):
+    def greedy(*arguments, whole_head):
+        if whole_head:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return {"val_psnr_db": 20.0, "val_ssim": 0.9}
+
+    monkeypatch.setattr(validation, "validate", greedy)
+    model = load_model(run_folder)
+    assert not validation.one_pass_will_do(model.network, model.spec, ["somebody"], torch.device("cpu"))
+    assert "infer uses windows" in caplog.text

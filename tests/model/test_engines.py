@@ -6,6 +6,7 @@ import torch
 
 from tests.conftest import brain_pair, oblique_affine
 from volumetric.config.network import DynUNetConfig, SeedUNetConfig, SegResNetConfig, SwinUNETRConfig, UNetConfig
+from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image
 from volumetric.model.engines import Engine, EngineError, choose_engine, openvino
 from volumetric.model.folder import load_model
@@ -29,8 +30,8 @@ def network(config, in_channels=1):
     return build_network(config, in_channels).eval()
 
 
-def engine(net, name="auto", *, in_channels=1, cache=None, key="abc"):
-    return choose_engine(name, net, in_channels, on_cpu=True, cache=cache, key=key)
+def engine(net, name="auto", *, in_channels=1, stride=8, cache=None, key="abc"):
+    return choose_engine(name, net, in_channels, stride=stride, on_cpu=True, cache=cache, key=key)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -60,7 +61,7 @@ def test_a_conversion_that_computes_something_else_is_not_used(monkeypatch, capl
     net = network(NETWORKS["unet"])
     assert engine(net)(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
     assert "SD from torch's" in caplog.text
-    with pytest.raises(openvino.ConversionError):
+    with pytest.raises(EngineError, match="leave the engine to auto"):
         engine(net, "openvino")(torch.zeros(1, 1, 8, 8, 8))
 
 
@@ -89,6 +90,47 @@ def test_an_engine_that_fails_at_work_is_left_for_the_next_once(caplog):
         Engine([("weak", broken), ("last", broken)])(torch.zeros(1))
 
 
+def test_an_engine_without_memory_is_not_left_for_one_that_needs_more():
+    def greedy():
+        raise RuntimeError("std::bad_alloc")
+
+    run = Engine([("greedy", greedy), ("next", lambda: lambda windows: windows)])
+    with pytest.raises(RuntimeError, match="bad_alloc"):
+        run(torch.zeros(1))
+    assert run.name == "greedy"
+
+
+def test_a_norm_of_the_coarsest_level_has_more_than_one_voxel_to_trace():
+    net = network(UNetConfig(channels=(4,) * 6, num_blocks=1, norm="instance"))
+    run = engine(net, "openvino", stride=32)
+    windows = torch.randn(1, 1, 64, 96, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = net(windows)
+    torch.testing.assert_close(run(windows), expected, atol=1e-4 * float(expected.std()), rtol=0)
+
+
+def test_a_conversion_that_another_process_made_meanwhile_stays(tmp_path):
+    def save(path):
+        path.write_text("graph")
+        path.with_suffix(".bin").write_text("weights")
+
+    folder = tmp_path / "engines" / "it"
+    openvino._keep(folder, save)
+    number = folder.stat().st_ino
+    openvino._keep(folder, save)
+    assert folder.stat().st_ino == number
+    assert [path.name for path in folder.parent.iterdir()] == ["it"]
+
+
+def test_an_overlap_means_windows(run_folder):
+    trained = load_model(run_folder)
+    spec = trained.spec.model_copy(update={"whole_head": True})
+    assert Model(spec, trained.network, engine="torch").whole_head
+    assert not Model(spec, trained.network, engine="torch", overlap=0.5).whole_head
+    with pytest.raises(InputError, match="--overlap is of windows"):
+        Model(spec, trained.network, engine="torch", overlap=0.5, whole_head=True)
+
+
 def test_a_conversion_is_kept_and_read_back(tmp_path):
     net = network(NETWORKS["unet"])
     windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
@@ -104,7 +146,7 @@ def test_a_conversion_is_kept_and_read_back(tmp_path):
 def test_each_shape_is_compiled_once_and_only_the_last_few_are_kept(monkeypatch):
     monkeypatch.setattr(openvino, "_KEPT_SHAPES", 2)
     net = network(NETWORKS["unet"])
-    run = openvino.OpenVINO(net, 1, None, "")
+    run = openvino.OpenVINO(net, 1, 8, None, "")
     compiled, original = [], run._compile
     monkeypatch.setattr(run, "_compile", lambda *what: compiled.append(what[0]) or original(*what))
     a, b, c = (torch.randn(1, 1, side, 8, 12, generator=torch.Generator().manual_seed(side)) for side in (8, 12, 16))
@@ -141,8 +183,8 @@ def test_engines_that_cannot_be_had_are_named(monkeypatch, caplog):
     with pytest.raises(EngineError, match="--engine onnx: expected auto, openvino, torch"):
         engine(net, "onnx")
     with pytest.raises(EngineError, match="runs on the CPU"):
-        choose_engine("openvino", net, 1, on_cpu=False, cache=None, key="")
-    assert choose_engine("auto", net, 1, on_cpu=False, cache=None, key="").name == "torch"
+        choose_engine("openvino", net, 1, stride=8, on_cpu=False, cache=None, key="")
+    assert choose_engine("auto", net, 1, stride=8, on_cpu=False, cache=None, key="").name == "torch"
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
     assert engine(net).name == "torch"
     assert "pip install 'volumetric[openvino]'" in caplog.text
@@ -154,8 +196,7 @@ SHAPES = [((31, 37, 29), "LAS"), ((12, 50, 20), "RAS"), ((9, 11, 7), "PIR")]
 
 
 @pytest.mark.parametrize(("shape", "orientation"), SHAPES)
-@pytest.mark.parametrize("engine_name", ["openvino", "torch"])
-@pytest.mark.parametrize("whole_head", [True, False])
+@pytest.mark.parametrize(("engine_name", "whole_head"), [("openvino", True), ("openvino", False), ("torch", False)])
 def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
     run_folder, shape, orientation, engine_name, whole_head
 ):
@@ -164,7 +205,7 @@ def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
     trained = load_model(run_folder)
     net = trained.network if whole_head else torch.nn.Conv3d(1, 1, 1)
     reference = Model(trained.spec, net, engine="torch", whole_head=True).predict(t1w).image.array
-    model = Model(trained.spec, net, engine=engine_name, whole_head=whole_head, overlap=0.4)
+    model = Model(trained.spec, net, engine=engine_name, whole_head=whole_head, overlap=None if whole_head else 0.4)
     found = model.predict(t1w)
     assert model.engine.name == engine_name
     assert len(found.plan.starts) == 1 or not whole_head
@@ -191,7 +232,7 @@ def test_a_cpu_without_bfloat16_leaves_it_to_torch(monkeypatch, caplog):
             return ["FP32"]
 
     monkeypatch.setattr(library, "Core", Older)
-    run = choose_engine("auto", network(NETWORKS["unet"]), 1, on_cpu=True, cache=None, key="", bfloat16=True)
+    run = choose_engine("auto", network(NETWORKS["unet"]), 1, stride=8, on_cpu=True, cache=None, key="", bfloat16=True)
     assert run(torch.zeros(1, 1, 8, 8, 8)).dtype == torch.bfloat16
     assert "this CPU does not compute in bfloat16" in caplog.text
 

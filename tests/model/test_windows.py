@@ -80,8 +80,7 @@ def test_a_plan_without_windows_is_refused():
 @pytest.mark.parametrize(("gigabytes", "width", "voxels"), [(8, 25, 4_000_000), (4, 25, 2_000_000), (8, 50, 2_000_000)])
 def test_a_window_may_take_a_quarter_of_the_memory(monkeypatch, gigabytes, width, voxels):
     """Of 8 GB, 2 GB at 20 bytes for each of 25 channels are 4 million voxels."""
-    sizes = {"SC_PHYS_PAGES": gigabytes * 250_000, "SC_PAGE_SIZE": 4000}
-    monkeypatch.setattr(windows.os, "sysconf", sizes.__getitem__)
+    monkeypatch.setattr(windows, "memory_bytes", lambda: gigabytes * 10**9)
     assert windows.most_voxels(width, torch.device("cpu")) == voxels
 
 

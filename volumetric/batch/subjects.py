@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from volumetric.errors import InputError
+from volumetric.machine import is_out_of_memory, num_cores
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _in_processes(task: SubjectTask[I, L, R], items: Sequence[I], jobs: int) -> 
     for at_once in (jobs, *[1] * len(items)):
         if not left:
             return
-        threads = max(1, (os.cpu_count() or 1) // at_once)
+        threads = max(1, num_cores() // at_once)
         with ProcessPoolExecutor(at_once, get_context("spawn"), _begin_process, (threads,)) as pool:
             # one by one, only the first may be lost to a broken pool
             these = left if at_once > 1 else dict([next(iter(left.items()))])
@@ -221,11 +222,12 @@ class _Steps(Generic[I, L, R]):
         start = time.perf_counter()
         try:
             yield
-        except (InputError, OSError, MemoryError) as error:
+        except (InputError, OSError) as error:
             self._outcome = Outcome(self._name, "failed", error=str(error) or type(error).__name__)
-        except RuntimeError as error:
-            if "out of memory" not in str(error).lower():
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            reason = f"the device ran out of memory ({str(error).splitlines()[0]})"
+            said = str(error).splitlines() or [type(error).__name__]
+            reason = f"the memory ran out ({said[0]})"
             self._outcome = Outcome(self._name, "failed", error=reason)
         self._seconds += time.perf_counter() - start

@@ -18,6 +18,7 @@ from volumetric.config.run import OptimConfig, RunConfig
 from volumetric.errors import InputError
 from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from volumetric.learning.losses import Loss
+from volumetric.machine import is_out_of_memory
 from volumetric.model.networks import build_network, channels_last
 from volumetric.model.spec import ModelSpec
 
@@ -112,8 +113,8 @@ def _towards(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tens
 def _memory_advice(config: RunConfig) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(memory_advice(config)) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import Image, read_image, read_labels
 from volumetric.imaging.normalization import NORMALIZERS
 from volumetric.learning.cache import cached, mapped
+from volumetric.machine import memory_bytes
 from volumetric.manifest import ManifestError, Row
 from volumetric.model.space import check_one_grid, view_in_model_space
 from volumetric.model.spec import SOURCE_MAPS, AffineMap, StandardLandmarks, TrainingStatistics
@@ -27,7 +27,7 @@ from volumetric.outputs import hash_file, hash_json, versions
 
 log = logging.getLogger(__name__)
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the same scans begin to give other arrays."""
 
 _QUANTILES = np.array([0.01, 0.25, 0.5, 0.75, 0.99])
@@ -169,7 +169,7 @@ def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: st
     log.info(
         "%s: %d subjects, %.2f GB in %s, memory-mapped; this machine has %.0f GB of memory",
         title, len(pairs), sum(pair.num_bytes for pair in pairs) / 1e9, cache,
-        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9,
+        memory_bytes() / 1e9,
     )  # fmt: skip
     return pairs
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from volumetric.config.network import may_see_whole_heads
 from volumetric.learning.pairs import Pair
+from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
 from volumetric.model.predict import plan_for, synthesise
@@ -80,13 +81,19 @@ def validate(
 def one_pass_will_do(network: nn.Module, spec: ModelSpec, pairs: Sequence[Pair], device: torch.device) -> bool:
     """Whether one pass over the whole head scores within 0.05 dB of windows, or better, on the validation people.
 
-    No without any, and for networks that take statistics of the window.
+    No without any, for networks that take statistics of the window, and where the memory does not hold it.
     """
     if not pairs or not may_see_whole_heads(spec.network):
         return False
-    windows, whole = (
-        validate(network, spec, pairs, device, whole_head=whole_head)["val_psnr_db"] for whole_head in (False, True)
-    )
+    try:
+        windows, whole = (
+            validate(network, spec, pairs, device, whole_head=whole_head)["val_psnr_db"] for whole_head in (False, True)
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("one pass over the whole head does not fit into the memory: infer uses windows")
+        return False
     chosen = whole >= windows - WHOLE_HEAD_LOSS_DB
     log.info(
         "validation PSNR %.2f dB in windows, %.2f dB in one pass over the whole head: infer uses %s",

@@ -16,7 +16,9 @@ With u = (t + p) / 2 and d = p - t, the index is
 which needs the means of u, d, u^2 and d^2 alone, and cancels little: both volumes are centred on their foreground, and
 d is small where it matters. That makes float32 good enough on a CPU: the map is right to 1e-6 in heads, and to 2e-4
 where a region a data range away from the centre varies by 0.3 % of R alone. Volumes that reach further than that, and
-those on a GPU, which may round float32 products to fewer bits, are compared in float64. The volume goes through in slabs, so that memory stays at the maps and two buffers of a slab.
+those on a GPU, which may round float32 products to fewer bits, are compared in float64.
+
+The volume goes through in slabs, so that memory stays at the maps and two buffers of a slab.
 """
 
 from collections.abc import Sequence

@@ -73,7 +73,13 @@ class Prediction:
 
 
 class Model:
-    """A model ready to predict."""
+    """A model ready to predict.
+
+    Attributes:
+        asked: the settings that shape a prediction, as they were asked for or come from the model.
+        engine: what runs the network.
+        precision: what it computes in, `float32` or `bfloat16`.
+    """
 
     def __init__(
         self,
@@ -99,7 +105,8 @@ class Model:
             precision: what it computes in, one of `engines.PRECISIONS`.
             cache: folder that keeps what the engine makes of the network.
             overlap: fraction of a window that neighbours share; None takes the model's own.
-            whole_head: one window over the whole head instead, where the memory allows; None asks the model.
+            whole_head: one window over the whole head instead, where the memory allows; None asks the model, but
+                takes windows where an overlap is given.
 
         Raises:
             InputError: a device, an engine or a precision that cannot be had, or an overlap outside of [0, 0.9].
@@ -111,15 +118,24 @@ class Model:
         self.overlap = spec.overlap if overlap is None else overlap
         if not 0 <= self.overlap <= 0.9:
             raise DeviceError(f"--overlap {overlap}: expected a fraction from 0 to 0.9")
-        self.whole_head = spec.whole_head if whole_head is None else whole_head
+        if whole_head and overlap is not None:
+            raise DeviceError("--overlap is of windows: give --windows with it, or --whole-head without it")
+        self.whole_head = spec.whole_head and overlap is None if whole_head is None else whole_head
         on_cpu = self.device.type == "cpu"
         if precision not in PRECISIONS:
             raise EngineError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
         self.precision = ("float32" if on_cpu else "bfloat16") if precision == "auto" else precision
+        self.asked = {
+            "engine": engine,
+            "precision": self.precision,
+            "overlap": None if self.whole_head else self.overlap,
+            "whole_head": self.whole_head,
+        }
         self.engine = choose_engine(
             engine,
             self.network,
             len(spec.sources),
+            stride=spec.network.stride,
             on_cpu=on_cpu,
             cache=cache,
             key=sha256,

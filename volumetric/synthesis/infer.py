@@ -49,7 +49,7 @@ def infer(
     Args:
         inputs: NIfTI files, folders, manifests.
         model: a run or model folder.
-        out: the folder to write; subjects that are there already, from the same scan and model, are skipped.
+        out: the folder to write; subjects that are there already, from the same scan, model and settings, are skipped.
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
         device: `auto`, `cpu` or `cuda`.
@@ -100,6 +100,7 @@ class _Loaded:
 @dataclass(frozen=True, eq=False)
 class _Synthesised:
     loaded: _Loaded
+    engine: str
     units: NDArray[np.float32]
 
 
@@ -117,7 +118,12 @@ class _Synthesis:
         if self._fresh or not image.is_file() or not sidecar.is_file():
             return None
         before = json.loads(sidecar.read_text())
-        now = {"model_sha256": self._model.sha256, "source_sha256": self._hashes(item), "prepared_here": self._prepare}
+        now = {
+            "model_sha256": self._model.sha256,
+            "source_sha256": self._hashes(item),
+            "prepared_here": self._prepare,
+            "settings": self._model.asked,
+        }
         return {"path": item.output.as_posix()} if all(before.get(k) == now[k] for k in now) else None
 
     def read(self, item: Subject) -> _Loaded:
@@ -131,7 +137,8 @@ class _Synthesis:
         return _Loaded(self._model.look(found.prepared.images, found.prepared.mask), found)
 
     def compute(self, item: Subject, loaded: _Loaded) -> _Synthesised:
-        return _Synthesised(loaded, self._model.run(loaded.seen))
+        units = self._model.run(loaded.seen)
+        return _Synthesised(loaded, self._model.engine.name, units)
 
     def _developed(self, result: _Synthesised) -> Prediction:
         prediction = self._model.develop(result.loaded.seen, result.units)
@@ -170,12 +177,12 @@ class _Synthesis:
                 "mask_kind": spec.mask.kind,
                 "mask_rule": prediction.mask.rule,
                 "model_sha256": self._model.sha256,
-                "engine": self._model.engine.name,
+                "settings": self._model.asked,
+                "engine": result.engine,
                 "precision": self._model.precision,
                 "source_sha256": self._hashes(item),
                 "windows": {
                     "size": prediction.plan.size,
-                    "overlap": self._model.overlap if prediction.plan.size == spec.patch_size else None,
                     "number": len(prediction.plan.starts),
                     "starts": prediction.plan.starts,
                     "grid_shape": prediction.grid.shape,
@@ -183,7 +190,7 @@ class _Synthesis:
                 },
                 "prepared_here": self._prepare,
                 "warnings": warnings,
-                "versions": versions(),
+                "versions": versions(*(["openvino"] if result.engine == "openvino" else [])),
             },
         )
         return {"path": item.output.as_posix()}

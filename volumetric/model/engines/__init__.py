@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from volumetric.errors import InputError
+from volumetric.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +45,16 @@ class Engine:
         return self._makers[0][0]
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """Run the network; an engine that fails is left for good, and that is said once."""
+        """Run the network; an engine that fails is left for good, and that is said once; want of memory is raised."""
         while True:
             try:
                 self._run = self._run or self._makers[0][1]()
                 return self._run(windows)
             except Exception as error:
-                if len(self._makers) == 1:
+                if len(self._makers) == 1 or is_out_of_memory(error):
                     raise
-                reason = " ".join(str(error).split())[:200]
-                log.warning("%s cannot run this network (%s); %s does", self.name, reason, self._makers[1][0])
+                what = "%s cannot run this network (%s); %s does"
+                log.warning(what, self.name, _reason(error), self._makers[1][0])
                 del self._makers[0]
                 self._run = None
 
@@ -63,6 +64,7 @@ def choose_engine(
     network: nn.Module,
     in_channels: int,
     *,
+    stride: int,
     on_cpu: bool,
     cache: Path | None,
     key: str,
@@ -74,13 +76,14 @@ def choose_engine(
         name: one of `ENGINES`.
         network: in evaluation mode, on its device.
         in_channels: of its input.
+        stride: of the network; it takes windows whose sides are multiples of it.
         on_cpu: whether that device is the CPU.
         cache: folder that keeps what an engine makes of the network, or None.
         key: changes whenever the network does; a hash.
         bfloat16: compute in it where that is faster, instead of float32.
 
     Raises:
-        EngineError: no such engine, or OpenVINO is asked for and not installed, or for a GPU.
+        EngineError: no such engine, or OpenVINO is asked for and not installed, for a GPU, or not fit for the network.
     """
     if name not in ENGINES:
         raise EngineError(f"--engine {name}: expected {', '.join(ENGINES)}")
@@ -93,7 +96,7 @@ def choose_engine(
 
     openvino: tuple[str, Callable[[], Run]] = (
         "openvino",
-        lambda: OpenVINO(network, in_channels, cache, key, bfloat16=bfloat16),
+        lambda: OpenVINO(network, in_channels, stride, cache, key, bfloat16=bfloat16),
     )
     if not is_installed():
         advice = "pip install 'volumetric[openvino]'"
@@ -101,7 +104,15 @@ def choose_engine(
             raise EngineError(f"--engine openvino: it is not installed; {advice}, or leave the engine to auto")
         log.info("torch runs the network; openvino would be faster on a CPU: %s", advice)
         return Engine([torch_engine])
-    return Engine([openvino] if name == "openvino" else [openvino, torch_engine])
+    if name == "auto":
+        return Engine([openvino, torch_engine])
+    try:
+        made = openvino[1]()
+    except Exception as error:
+        raise EngineError(
+            f"--engine openvino cannot run this network ({_reason(error)}); leave the engine to auto"
+        ) from error
+    return Engine([("openvino", lambda: made)])
 
 
 def in_bfloat16(network: Run) -> Run:
@@ -112,3 +123,7 @@ def in_bfloat16(network: Run) -> Run:
             return network(windows)
 
     return run
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

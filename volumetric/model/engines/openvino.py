@@ -17,13 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from volumetric.errors import InputError
-from volumetric.outputs import hash_file, write_text
+from volumetric.outputs import hash_file, hash_json, versions, write_text
 
 TOLERANCE = 1e-3
 """Largest difference from torch, in SD of the output, that a conversion may have."""
-_TRACED = (32, 32, 32)
-_CHECKED = (64, 32, 96)
-"""Not the shape that is traced: where a network's own code depends on the shape, the conversion is wrong there."""
+_TRACED = (2, 2, 2)
+_CHECKED = (4, 2, 3)
+"""In strides, of 16 voxels at least. Not the shape that is traced: where a network's own code depends on the shape, the
+conversion is wrong there. Two strides, since a norm of the coarsest level needs more than one voxel."""
+_LEAST_STRIDE_VOX = 16
 _KEPT_SHAPES = 8
 """Heads of a cohort come in a few shapes; the compiled network of each is kept, and its working memory given back."""
 _FILES = ("network.xml", "network.bin")
@@ -42,13 +44,21 @@ class OpenVINO:
     """A network as OpenVINO runs it, on as many threads as torch has."""
 
     def __init__(
-        self, network: nn.Module, in_channels: int, cache: Path | None, key: str, *, bfloat16: bool = False
+        self,
+        network: nn.Module,
+        in_channels: int,
+        stride: int,
+        cache: Path | None,
+        key: str,
+        *,
+        bfloat16: bool = False,
     ) -> None:
         """Read the converted network, or convert it and keep it.
 
         Args:
             network: in evaluation mode, on the CPU.
             in_channels: of its input.
+            stride: of the network.
             cache: folder to keep it in; one that cannot be written costs a conversion each time.
             key: changes whenever the network does; a hash.
             bfloat16: compute in it instead of float32.
@@ -65,17 +75,19 @@ class OpenVINO:
         if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ConversionError("this CPU does not compute in bfloat16")
         self._compiled: dict[tuple[int, ...], Any] = {}
-        folder = cache / f"openvino-{openvino.__version__.split('-')[0]}-{key[:16]}" if cache and key else None
+        made_by = versions("openvino")
+        folder = cache / f"openvino-{hash_json({'network': key, 'versions': made_by})[:16]}" if cache and key else None
+        side = max(stride, _LEAST_STRIDE_VOX)
         if folder and _is_whole(folder):
             self._network = self._core.read_model(folder / _FILES[0])
             return
         with _undisturbed():
             self._network = openvino.convert_model(
                 network,
-                example_input=torch.zeros(1, in_channels, *_TRACED),
+                example_input=torch.zeros(1, in_channels, *(side * count for count in _TRACED)),
                 input=[openvino.PartialShape([-1, in_channels, -1, -1, -1])],
             )
-        self._check(network, in_channels)
+        self._check(network, (1, in_channels, *(side * count for count in _CHECKED)))
         if folder:
             with suppress(OSError):
                 _keep(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
@@ -100,11 +112,11 @@ class OpenVINO:
             network, "CPU", {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         )
 
-    def _check(self, network: nn.Module, in_channels: int) -> None:
-        windows = torch.randn(1, in_channels, *_CHECKED, generator=torch.Generator().manual_seed(0))
+    def _check(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        windows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             expected = network(windows)
-        found = _apply(self._compile(tuple(windows.shape), "f32"), windows)
+        found = _apply(self._compile(shape, "f32"), windows)
         difference = float((found - expected).abs().max() / expected.std())
         if not difference <= TOLERANCE:
             raise ConversionError(f"its numbers are {difference:.1g} SD from torch's")
@@ -129,12 +141,15 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _keep(folder: Path, save: Callable[[Path], None]) -> None:
+    """Each file whole or not at all; one that another process has made meanwhile, and may be reading, stays."""
     folder.parent.mkdir(exist_ok=True)
     temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         save(temporary / _FILES[0])
         write_text(temporary / "sha256", _digest(temporary))
         temporary.chmod(0o755)
+        if _is_whole(folder):
+            return
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
