@@ -110,14 +110,13 @@ def plan_large(mask: NDArray[np.bool_], stride: int, limit: int) -> WindowPlan |
     return best and _covering(mask, best[1], (shared, shared, shared))
 
 
-def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor], *, batch_size: int = 1) -> Tensor:
+def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `predict` to every window and blend the results with Gaussian weights.
 
     Args:
         volume: `(C, I, J, K)`, on the device that `predict` wants.
         plan: the windows.
-        predict: `(N, C, *size)` -> `(N, D, *size)`.
-        batch_size: windows a call.
+        predict: `(1, C, *size)` -> `(1, D, *size)`.
 
     Returns:
         float32 `(D, I, J, K)`; 0 where no window lies.
@@ -130,15 +129,12 @@ def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor]
     weight = importance_map(plan.size).to(volume.device)
     weights = torch.zeros(plan.padded, device=volume.device)
     total: Tensor | None = None
-    boxes = list(plan.windows())
-    for first in range(0, len(boxes), batch_size):
-        batch = boxes[first : first + batch_size]
-        results = predict(torch.stack([padded[(slice(None), *box)] for box in batch])).float()
+    for box in plan.windows():
+        result = predict(padded[(slice(None), *box)][None])[0].float()
         if total is None:
-            total = torch.zeros((results.shape[1], *plan.padded), device=volume.device)
-        for box, result in zip(batch, results, strict=True):
-            total[(slice(None), *box)] += result * weight
-            weights[box] += weight
+            total = torch.zeros((len(result), *plan.padded), device=volume.device)
+        total[(slice(None), *box)] += result * weight
+        weights[box] += weight
     if total is None:
         raise ValueError("the plan has no window")
     blended = total / weights.clamp_min(torch.finfo(torch.float32).tiny)
