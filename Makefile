@@ -57,7 +57,7 @@ prepare: $(STAMP)  ## raw scans -> pairs: MANIFEST, PREPARED
 train: $(STAMP)  ## train: MANIFEST, CONFIG, RUN
 	$(RUN_IN)volumetric train $(MANIFEST) --config $(CONFIG) --out $(RUN)
 
-infer: $(STAMP)  ## synthesise: INPUT, SPLIT, RUN
+infer: $(STAMP)  ## synthesize: INPUT, SPLIT, RUN
 	$(RUN_IN)volumetric infer $(INPUT) $(INFER_SPLIT) --model $(RUN) --out $(RUN)/predictions
 
 evaluate: $(STAMP)  ## score: MANIFEST, SPLIT, RUN
@@ -85,7 +85,7 @@ lint: $(STAMP)  ## ruff and mypy
 	$(RUN_IN)mypy
 
 bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCAN and TRUTH to use your own
-	$(RUN_IN)python benchmarks/inference.py --whole-head $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))
+	$(RUN_IN)python benchmarks/inference.py --whole-volume $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))
 	$(RUN_IN)python benchmarks/evaluation.py
 	$(RUN_IN)python benchmarks/training.py
 

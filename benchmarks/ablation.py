@@ -1,4 +1,4 @@
-"""One choice at a time on real scans at 2 mm: norm, source normalisation, loss, augmentation.
+"""One choice at a time on real scans at 2 mm: norm, source normalization, loss, augmentation.
 
 python benchmarks/ablation.py --out runs/ablation --steps 400 mni.csv brats.csv
 
@@ -24,7 +24,7 @@ from volumetric.manifest import read_manifest
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
 from volumetric.model.folder import load_model
-from volumetric.model.predict import Model, synthesise
+from volumetric.model.predict import Model, synthesize
 from volumetric.model.windows import plan_windows
 from volumetric.outputs import write_csv, write_json
 
@@ -80,7 +80,7 @@ def score(model: Model, pair: Pair, config: RunConfig) -> dict[str, object]:
     stride = config.network.stride
     whole = tuple(-(-side // stride) * stride for side in mask.shape)
     windows, one_pass = (
-        synthesise(model.network, model.spec, pair.sources, mask, plan_windows(mask, size, 0.5), model.device).clip(
+        synthesize(model.network, model.spec, pair.sources, mask, plan_windows(mask, size, 0.5), model.device).clip(
             min=0
         )
         for size in (config.patch.size, whole)

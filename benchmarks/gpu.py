@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--config configs/t1w_to_t2w.yaml] [--runs 5]
     python benchmarks/gpu.py --device cpu --spacing 4 --set 'patch.size=[32,32,32]'     a rehearsal without a GPU
 
-A simulated head and untrained weights: time does not depend on what was learnt. The share of the peak is the network's
+A simulated head and untrained weights: time does not depend on what was learned. The share of the peak is the network's
 multiplications and additions, counted by torch, over those of the fastest bf16 convolution that this script finds.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from monai.losses import SSIMLoss
-from plain_monai import synthesise
+from plain_monai import synthesize
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,7 +29,7 @@ from volumetric.cohort.phantom import phantom
 from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.imaging.nifti import write_image
-from volumetric.learning.optimisation import Optimisation
+from volumetric.learning.optimization import Optimization
 from volumetric.learning.train import train
 from volumetric.metrics.table import score
 from volumetric.model.folder import load_model
@@ -69,7 +69,7 @@ def _inference(model: Model, scan: Path, folder: Path, peak: float, runs: int) -
         write_image(folder / "ours.nii.gz", model.predict(scan).image)
 
     def plain(amp: bool) -> Callable[[], None]:
-        return lambda: synthesise(model, scan, folder / "plain.nii.gz", amp=amp)
+        return lambda: synthesize(model, scan, folder / "plain.nii.gz", amp=amp)
 
     works = {"volumetric": ours, "plain MONAI, fp32": plain(False), "plain MONAI, AMP": plain(True)}
     for name, (seconds, times, memory_gb) in _medians(works, runs, model.device).items():
@@ -79,7 +79,7 @@ def _inference(model: Model, scan: Path, folder: Path, peak: float, runs: int) -
 
 def _training(model: Model, config: RunConfig, peak: float, runs: int) -> None:
     precision = "bf16-mixed" if model.device.type == "cuda" else "32-true"
-    optimisation = Optimisation(
+    optimization = Optimization(
         Fabric(accelerator=model.device.type, devices=1, precision=precision), config, model.spec
     )
     network = build_network(config.network, len(config.task.sources)).to(model.device)
@@ -90,7 +90,7 @@ def _training(model: Model, config: RunConfig, peak: float, runs: int) -> None:
     # Backward takes twice the multiplications of forward.
     flops = 3 * _flops(network, batch["source"])
     works = {
-        "volumetric": lambda: optimisation.step(batch, 0, 1e-4),
+        "volumetric": lambda: optimization.step(batch, 0, 1e-4),
         "plain MONAI, fp32": _plain_step(network, batch, amp=False),
         "plain MONAI, AMP": _plain_step(network, batch, amp=True),
     }
@@ -154,7 +154,7 @@ def _medians(
 
 @contextmanager
 def _clock(device: torch.device) -> Iterator[Callable[[], tuple[float, float]]]:
-    """Yields a function to call afterwards: seconds, and the device's peak memory in GB (0 on a CPU)."""
+    """Yields a function to call afterward: seconds, and the device's peak memory in GB (0 on a CPU)."""
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.synchronize()

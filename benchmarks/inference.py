@@ -1,8 +1,8 @@
 """One whole head and many, file to file: `volumetric` against plain MONAI with the same weights, and against the floor.
 
-    python benchmarks/inference.py [--model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz] [--whole-head] [--runs 5]
+    python benchmarks/inference.py [--model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz] [--whole-volume] [--runs 5]
 
-Without a scan, a simulated head at 1 mm; without a model, untrained weights: time does not depend on what was learnt.
+Without a scan, a simulated head at 1 mm; without a model, untrained weights: time does not depend on what was learned.
 The floor of the network is one dense pass over the head's box at the rate of a large matrix product.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from plain_monai import OVERLAP, synthesise
+from plain_monai import OVERLAP, synthesize
 from processes import measure
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,10 +32,10 @@ from volumetric.config.resolve import resolve
 from volumetric.evaluation.pairing import read_prediction, read_scored
 from volumetric.imaging.nifti import write_image
 from volumetric.learning.train import train
-from volumetric.manifest import Row
+from volumetric.manifest import ManifestRow
 from volumetric.metrics.error import psnr_db
 from volumetric.model.folder import load_model
-from volumetric.model.predict import Model, Seen
+from volumetric.model.predict import Model, ModelInput
 from volumetric.model.windows import plan_whole
 from volumetric.synthesis.infer import infer
 
@@ -51,8 +51,8 @@ def main() -> None:
         folder = Path(name)
         scan, truth, run = _inputs(options, folder)
         model = load_model(run, **_how(options))
-        seen = model.look(scan)
-        model.run(seen)
+        seen = model.preprocess(scan)
+        model.forward(seen)
         windows = f"{len(seen.plan.starts)} windows of {'x'.join(map(str, seen.plan.size))}"
         print(f"{torch.get_num_threads()} threads, {model.device}, {model.engine.name}, {model.precision}, {windows},")
         print(f"medians of {options.runs} runs, imports excluded unless said\n")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    return {"whole_head": options.whole_head, "overlap": options.overlap, "precision": options.precision}
+    return {"whole_volume": options.whole_volume, "overlap": options.overlap, "precision": options.precision}
 
 
 def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
@@ -74,21 +74,21 @@ def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: 
     def ours() -> None:
         write_image(outputs["ours"], model.predict(scan).image)
 
-    pairs = [(_seconds(ours), _seconds(lambda: synthesise(model, scan, outputs["plain"]))) for _ in range(runs + 1)][1:]
+    pairs = [(_seconds(ours), _seconds(lambda: synthesize(model, scan, outputs["plain"]))) for _ in range(runs + 1)][1:]
     ours_s, plain_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(theirs / our for our, theirs in pairs)
     print(f"| one head, plain MONAI, windows that share {OVERLAP} | {plain_s:.2f} s | |")
     print(f"| one head, volumetric | {ours_s:.2f} s | {ratio:.1f} times faster |")
     if truth is None:
         return
-    scored = read_scored(Row("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
+    scored = read_scored(ManifestRow("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
     for name, path in outputs.items():
         array, _ = read_prediction(path, scored, "reference", name=name)
         decibels = psnr_db(scored.truth, array, mask=scored.mask, data_range=model.spec.data_range)
         print(f"| PSNR in the brain, {name} | {decibels:.3f} dB | |")
 
 
-def _floor(model: Model, seen: Seen, runs: int) -> None:
+def _floor(model: Model, seen: ModelInput, runs: int) -> None:
     shape = plan_whole(seen.view.grid.shape, model.spec.network.stride).size
     network = copy.deepcopy(model.network).to("meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -96,7 +96,7 @@ def _floor(model: Model, seen: Seen, runs: int) -> None:
     flops = counter.get_total_flops()
     matrix = torch.rand(GEMM_SIDE, GEMM_SIDE)
     rate = 2 * GEMM_SIDE**3 / min(_seconds(lambda: matrix @ matrix) for _ in range(runs + 1))
-    network_s = statistics.median(_seconds(lambda: model.run(seen)) for _ in range(runs))
+    network_s = statistics.median(_seconds(lambda: model.forward(seen)) for _ in range(runs))
     print(f"| largest rate of a matrix product | {rate / 1e9:.0f} GFLOP/s | |")
     print(f"| floor: {flops / 1e9:.0f} GFLOP of one pass over {'x'.join(map(str, shape))} | {flops / rate:.2f} s | |")
     print(f"| network part of one head | {network_s:.2f} s | {network_s * rate / flops:.2f} times the floor |")
@@ -111,7 +111,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     inside = 0.0
     original = Model.run
 
-    def timed(self: Model, seen: Seen) -> object:
+    def timed(self: Model, seen: ModelInput) -> object:
         nonlocal inside
         start = time.perf_counter()
         units = original(self, seen)
@@ -127,7 +127,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
 def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
     """The command in a fresh process, imports included, and what memory it takes."""
     command = [sys.executable, "-m", "volumetric", "infer", str(scan), "--model", str(run), "--out"]
-    flags = ["--whole-head" if options.whole_head else "--windows"]
+    flags = ["--whole-volume" if options.whole_volume else "--windows"]
     flags += ["--precision", options.precision]
     flags += ["--overlap", str(options.overlap)] if options.overlap is not None else []
     seconds, peaks = [], []
@@ -168,7 +168,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="its T2w, to compare the pictures")
     parser.add_argument("--model", type=Path, help="a run folder")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of the untrained weights")
-    parser.add_argument("--whole-head", action="store_true")
+    parser.add_argument("--whole-volume", action="store_true")
     parser.add_argument("--overlap", type=float)
     parser.add_argument("--precision", default="auto", help="of volumetric; plain MONAI is float32")
     parser.add_argument("--heads", type=int, default=30)

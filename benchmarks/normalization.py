@@ -1,11 +1,11 @@
-"""How alike tissues of different people are after each normalisation, and how long it takes a scan.
+"""How alike tissues of different people are after each normalization, and how long it takes a scan.
 
 OMP_NUM_THREADS=1 python benchmarks/normalization.py --contrast t1w mni.csv brats.csv
 
-Each scan is normalised at its own spacing, in its brain mask; `pooled` and `nyul` learn from the rows of split `train`.
-Tissues are told apart by Otsu's two thresholds on the T1w, which no normalisation uses. A spread is the SD over people
+Each scan is normalized at its own spacing, in its brain mask; `pooled` and `nyul` learn from the rows of split `train`.
+Tissues are told apart by Otsu's two thresholds on the T1w, which no normalization uses. A spread is the SD over people
 of a tissue's median, in percent of the mean distance from the 5th to the 95th percentile: so it does not depend on
-where a normalisation puts its 0 and its 1. `cv` is that SD in percent of the mean, where the mean is larger than it.
+where a normalization puts its 0 and its 1. `cv` is that SD in percent of the mean, where the mean is larger than it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from volumetric.imaging.intensity import PooledIntensities, in_reference_units, 
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image
 from volumetric.imaging.normalization import NORMALIZERS, AffineUnits, Units
-from volumetric.manifest import Row, read_manifest
+from volumetric.manifest import ManifestRow, read_manifest
 
-TISSUES = ("fluid", "grey", "white")
+TISSUES = ("fluid", "gray", "white")
 
 
 def tissues(t1w: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -35,14 +35,14 @@ def tissues(t1w: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int
     return np.digitize(inside, thresholds)
 
 
-def person(row: Row, contrast: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+def person(row: ManifestRow, contrast: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """A scan in scanner units and in reference units, and the brain."""
     scan = read_image(row.path(contrast))
     mask = brain_mask(read_image(row.path("t1w"))).array
     return scan.array, in_reference_units(scan.array, mask, reference_scale(scan.array, mask)), mask
 
 
-def intensities(rows: list[Row], contrast: str) -> Iterator[PooledIntensities]:
+def intensities(rows: list[ManifestRow], contrast: str) -> Iterator[PooledIntensities]:
     """Of each training person."""
     for row in rows:
         if row.split == "train":
@@ -52,19 +52,19 @@ def intensities(rows: list[Row], contrast: str) -> Iterator[PooledIntensities]:
             yield pooled
 
 
-def measure(rows: list[Row], contrast: str) -> Iterator[dict[str, float | str]]:
-    """A row of the table for each normalisation, after one for reference units."""
-    learnt = {name: n.learn(intensities(rows, contrast)) for name, n in NORMALIZERS.items() if n.learn}
+def measure(rows: list[ManifestRow], contrast: str) -> Iterator[dict[str, float | str]]:
+    """A row of the table for each normalization, after one for reference units."""
+    learned = {name: n.learn(intensities(rows, contrast)) for name, n in NORMALIZERS.items() if n.learn}
     found: dict[str, list[Mapping[str, float]]] = {}
     for row in rows:
         scanner, reference, mask = person(row, contrast)
         where = tissues(read_image(row.path("t1w")).array, mask)
         for name in ("reference", *NORMALIZERS):
-            array = scanner if name.startswith("grey") else reference
+            array = scanner if name.startswith("gray") else reference
             start = time.perf_counter()
             units: Units = AffineUnits(0, 1)
             if name in NORMALIZERS:
-                units = NORMALIZERS[name].fit(array, mask, contrast, learnt.get(name, ()))
+                units = NORMALIZERS[name].fit(array, mask, contrast, learned.get(name, ()))
             middle = time.perf_counter()
             values = units.apply(array, mask)[mask]
             seconds = {"fit_s": middle - start, "apply_s": time.perf_counter() - middle}
@@ -76,7 +76,7 @@ def measure(rows: list[Row], contrast: str) -> Iterator[dict[str, float | str]]:
         sds = {tissue: columns[tissue].std(ddof=1) for tissue in TISSUES}
         mean = abs(columns["white"].mean())
         yield {
-            "normalisation": name,
+            "normalization": name,
             **{f"{tissue}_spread_percent": 100 * sds[tissue] / columns["range"].mean() for tissue in TISSUES},
             "white_cv_percent": 100 * sds["white"] / mean if mean > sds["white"] else float("nan"),
             **{key: float(np.median(columns[key])) for key in ("fit_s", "apply_s")},

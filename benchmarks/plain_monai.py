@@ -17,7 +17,7 @@ OVERLAP = 0.5
 """The value of nnU-Net and of MONAI's tutorials on inference with a Gaussian importance map."""
 
 
-def synthesise(model: Model, source: Path, out: Path, *, amp: bool = False) -> None:
+def synthesize(model: Model, source: Path, out: Path, *, amp: bool = False) -> None:
     """Read a brain-extracted scan at the model's spacing, slide windows over all of it, save."""
     load = Compose([LoadImage(image_only=True), EnsureChannelFirst(), Orientation("RAS", labels=None)])
     scan = load(str(source))

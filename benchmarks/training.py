@@ -27,9 +27,9 @@ from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.learning.losses import Loss
-from volumetric.learning.optimisation import Optimisation
+from volumetric.learning.optimization import Optimization
 from volumetric.learning.train import train
-from volumetric.manifest import Row, read_manifest, write_manifest
+from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.model.spec import AffineMap
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -39,14 +39,14 @@ import sys, time
 start = time.perf_counter()
 from pathlib import Path
 from volumetric.config.resolve import resolve
-from volumetric.learning import optimisation, train
+from volumetric.learning import optimization, train
 imported = time.perf_counter()
-def first(self, batch, number, lr, step=optimisation.Optimisation.step):
+def first(self, batch, number, lr, step=optimization.Optimization.step):
     loss = step(self, batch, number, lr)
     if number == 0:
         print(imported - start, time.perf_counter() - imported, flush=True)
     return loss
-optimisation.Optimisation.step = first
+optimization.Optimization.step = first
 manifest, config, out, cache, steps = sys.argv[1:]
 overrides = [f"optim.num_steps={steps}", f"validation.every_steps={steps}", f"cache={cache}"]
 train.train([Path(manifest)], resolve(Path(config), overrides), Path(out))
@@ -70,7 +70,7 @@ def _steps(options: argparse.Namespace, folder: Path) -> None:
     """Steps of both loops in turn, and the time in which ours waits for data."""
     phantom(folder / "data", subjects=2, spacing_mm=1.0)
     manifest = folder / "data" / "manifest.csv"
-    rows = [Row(row.subject_id, split="train", paths=row.paths) for row in read_manifest(manifest).rows]
+    rows = [ManifestRow(row.subject_id, split="train", paths=row.paths) for row in read_manifest(manifest).rows]
     write_manifest(folder / "data" / "train.csv", rows)
     pairs = [(row.path("t1w"), row.path("t2w")) for row in rows]
     overrides = [f"optim.num_steps={options.steps}", f"validation.every_steps={options.steps}", "num_workers=0"]
@@ -95,21 +95,21 @@ def _steps(options: argparse.Namespace, folder: Path) -> None:
 
 @contextmanager
 def _timed_steps() -> Iterator[list[tuple[float, float]]]:
-    """Yields the start and end of each optimiser step of a training."""
+    """Yields the start and end of each optimizer step of a training."""
     spans: list[tuple[float, float]] = []
-    original = Optimisation.step
+    original = Optimization.step
 
-    def timed(self: Optimisation, *arguments: object) -> float:
+    def timed(self: Optimization, *arguments: object) -> float:
         start = time.perf_counter()
         loss = original(self, *arguments)
         spans.append((start, time.perf_counter()))
         return loss
 
-    Optimisation.step = timed
+    Optimization.step = timed
     try:
         yield spans
     finally:
-        Optimisation.step = original
+        Optimization.step = original
 
 
 def _loss_difference(config: RunConfig) -> float:
@@ -150,7 +150,7 @@ def _people(folder: Path) -> dict[str, Path]:
         for contrast, image in images.items():
             noise = rng.uniform(0.9, 1.1, image.array.shape)
             write_image(paths[contrast], image.with_array((image.array * noise).astype(np.float32)))
-        rows.append(Row(f"p{number:03d}", split="train", paths=paths))
+        rows.append(ManifestRow(f"p{number:03d}", split="train", paths=paths))
     write_manifest(folder / "few.csv", rows[:FEW])
     write_manifest(folder / "many.csv", rows)
     return {"few": folder / "few.csv", "many": folder / "many.csv"}

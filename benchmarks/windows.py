@@ -47,11 +47,11 @@ def main() -> None:
 
 
 def _shared(run: Path, scan: Path, truth: Path) -> None:
-    model = load_model(run, whole_head=True)
-    seen = model.look(scan)
+    model = load_model(run, whole_volume=True)
+    seen = model.preprocess(scan)
     mask, stride = seen.view.mask, model.spec.network.stride
-    target = seen.view.bring(read_image(truth))[0]
-    one = model.run(seen)
+    target = seen.view.to_model_space(read_image(truth))[0]
+    one = model.forward(seen)
     print("| windows | PSNR dB | seam index | of one pass there | RMS difference to one pass, % of its SD |")
     print("|---|---|---|---|---|")
     print(f"| one pass | {_psnr(model.spec.data_range, target, one, mask):.3f} | | | |")
@@ -117,7 +117,7 @@ def _large(run: Path, scan: Path) -> None:
         print("| model space | windows | peak memory | above imports, in volumes |\n|---|---|---|---|")
         for number, path in enumerate((run, folder / "own")):
             out = folder / f"out{number}"
-            command = [sys.executable, "-m", "volumetric", "infer", str(folder / "t1w.nii.gz"), "--whole-head"]
+            command = [sys.executable, "-m", "volumetric", "infer", str(folder / "t1w.nii.gz"), "--whole-volume"]
             peak_gb = measure([*command, "--model", str(path), "--out", str(out)]).peak_gb
             (sidecar,) = out.rglob("sub-*.json")
             windows = json.loads(sidecar.read_text())["windows"]

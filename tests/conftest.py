@@ -17,7 +17,7 @@ from volumetric.imaging.geometry import Space
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.imaging.registration import random_moves
 from volumetric.imaging.resample import resample
-from volumetric.manifest import Row, write_manifest
+from volumetric.manifest import ManifestRow, write_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_SCANS = REPOSITORY.parent / "shared" / "data"
@@ -44,8 +44,8 @@ def brain_pair(seed: int, shape=(31, 37, 29), affine: np.ndarray | None = None) 
     """A brain-extracted T1w and T2w: two tissues and a rim of fluid in an ellipsoid, 0 outside, arbitrary scales."""
     rng = np.random.default_rng(seed)
     affine = oblique_affine() if affine is None else affine
-    centred = [np.linspace(-1.25, 1.25, n) for n in shape]
-    x, y, z = np.meshgrid(*centred, indexing="ij")
+    centered = [np.linspace(-1.25, 1.25, n) for n in shape]
+    x, y, z = np.meshgrid(*centered, indexing="ij")
     radius = np.sqrt(x**2 + y**2 + z**2)
     folds = 0.12 * np.sin(7 * x + seed) * np.sin(6 * y) * np.cos(5 * z)
     depth = radius + folds
@@ -60,8 +60,8 @@ def raw_pair(seed: int, move: np.ndarray | None = None) -> tuple[Image, Image]:
     """The same as a scanner gives them: the T2w on a turned grid of its own, moved by `move` (world mm)."""
     t1w, t2w = brain_pair(seed, shape=(47, 53, 43), affine=oblique_affine("LAS", spacing=(3.0, 2.6, 3.2)))
     grid = Space((51, 44, 58), oblique_affine("PIR", spacing=(2.7, 3.4, 2.9), degrees=4))
-    centres = [space.affine @ [*((np.array(space.shape) - 1) / 2), 1] for space in (t1w.space, grid)]
-    grid.affine[:3, 3] += (centres[0] - centres[1])[:3]
+    centers = [space.affine @ [*((np.array(space.shape) - 1) / 2), 1] for space in (t1w.space, grid)]
+    grid.affine[:3, 3] += (centers[0] - centers[1])[:3]
     there = resample(t2w.array, t2w.space, grid, "linear")
     return t1w, Image(there, grid.affine if move is None else move @ grid.affine)
 
@@ -74,7 +74,7 @@ def write_raw_cohort(folder: Path, splits: list[str]) -> Path:
         paths = {c: folder / f"p{number}" / f"{c}.nii.gz" for c in ("t1w", "t2w")}
         for path, image in zip(paths.values(), raw_pair(number, move), strict=True):
             write_image(path, image)
-        rows.append(Row(f"p{number}", split=split, paths=paths, covariates={"site": "here"}))
+        rows.append(ManifestRow(f"p{number}", split=split, paths=paths, covariates={"site": "here"}))
     write_manifest(folder / "raw.csv", rows)
     return folder / "raw.csv"
 
@@ -86,7 +86,7 @@ def write_cohort(folder: Path, splits: list[str], **options) -> Path:
         paths = {c: folder / f"p{number}" / f"{c}.nii.gz" for c in ("t1w", "t2w")}
         for path, image in zip(paths.values(), brain_pair(number, **options), strict=True):
             write_image(path, image)
-        rows.append(Row(f"p{number}", split=split, paths=paths))
+        rows.append(ManifestRow(f"p{number}", split=split, paths=paths))
     write_manifest(folder / "manifest.csv", rows)
     return folder / "manifest.csv"
 

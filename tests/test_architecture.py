@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "volumetric"
 GROUND = {"config", "manifest", "outputs", "imaging", "errors", "machine"}
 SHARED = {"batch", "simulation", "model", "metrics", "figures"}
-STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "reporting"}
+STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "comparison", "reporting"}
 ROOF = {"cli", "crossval", "__init__", "__main__"}
 FLOORS = [GROUND, SHARED, STAGES, ROOF]
 # Which rooms may import a library; all others may not, late imports included.
@@ -111,7 +111,7 @@ def test_the_command_line_calls_front_doors_alone():
         "volumetric.learning.train",
         "volumetric.synthesis.infer",
         "volumetric.evaluation.evaluate",
-        "volumetric.evaluation.compare",
+        "volumetric.comparison.compare",
         "volumetric.reporting.report",
     }
     for name, path in MODULES.items():

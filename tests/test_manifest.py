@@ -1,6 +1,6 @@
 import pytest
 
-from volumetric.manifest import ManifestError, Row, read_manifest, write_manifest
+from volumetric.manifest import ManifestError, ManifestRow, read_manifest, write_manifest
 
 
 def write(path, text):
@@ -25,8 +25,8 @@ def test_rows_paths_and_covariates_are_read(tmp_path):
 
 def test_written_manifests_read_back_the_same_wherever_they_lie(tmp_path):
     rows = [
-        Row("p1", "s1", "train", paths={"t1w": tmp_path / "x" / "t1.nii.gz"}, covariates={"age": "41"}),
-        Row("p2", "", "test", paths={"t1w": tmp_path / "t1.nii.gz", "mask": tmp_path / "m.nii.gz"}),
+        ManifestRow("p1", "s1", "train", paths={"t1w": tmp_path / "x" / "t1.nii.gz"}, covariates={"age": "41"}),
+        ManifestRow("p2", "", "test", paths={"t1w": tmp_path / "t1.nii.gz", "mask": tmp_path / "m.nii.gz"}),
     ]
     write_manifest(tmp_path / "deep" / "m.csv", rows)
     back = read_manifest(tmp_path / "deep" / "m.csv").rows
@@ -52,7 +52,7 @@ def test_all_problems_come_in_one_error(tmp_path):
         read_manifest(path)
     message = str(caught.value)
     for part in (
-        "the column `t1` looks like `t1w` misspelt",
+        "the column `t1` looks like `t1w` misspelled",
         "subject p1 is in more than one split (test and train)",
         "line 4: split is 'tran', expected one of train, val, test",
         "subject p2/1 stands there twice",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from volumetric.cohort.discover import discover
     from volumetric.cohort.fetch import fetch
     from volumetric.cohort.phantom import phantom
-    from volumetric.evaluation.compare import compare
+    from volumetric.comparison.compare import compare
     from volumetric.evaluation.evaluate import evaluate
     from volumetric.learning.train import train
     from volumetric.manifest import read_manifest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from volumetric.synthesis.infer import infer
 
 _HOMES = {
-    "compare": "volumetric.evaluation.compare",
+    "compare": "volumetric.comparison.compare",
     "discover": "volumetric.cohort.discover",
     "evaluate": "volumetric.evaluation.evaluate",
     "fetch": "volumetric.cohort.fetch",

@@ -26,7 +26,7 @@ class ManifestError(InputError):
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One visit of one person.
 
     Attributes:
@@ -50,7 +50,7 @@ class Row:
         """How messages call this row: `ms01` or `ms01/study2`."""
         return f"{self.subject_id}/{self.session_id}" if self.session_id else self.subject_id
 
-    def native(self) -> Row | None:
+    def native(self) -> ManifestRow | None:
         """The same visit on the raw reference scan's own grid, or None where the manifest has no such columns."""
         paths = {c.removeprefix(NATIVE): path for c, path in self.paths.items() if c.startswith(NATIVE)}
         return replace(self, paths=paths) if paths else None
@@ -75,7 +75,7 @@ class Row:
 class Manifest:
     """The rows of one or several manifests, in file order."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     sources: tuple[Path, ...] = ()
 
     @property
@@ -83,7 +83,7 @@ class Manifest:
         """The files it came from, for messages."""
         return ", ".join(str(path) for path in self.sources)
 
-    def split(self, split: str) -> tuple[Row, ...]:
+    def split(self, split: str) -> tuple[ManifestRow, ...]:
         """The rows of one split; all rows for `all`."""
         return self.rows if split == "all" else tuple(row for row in self.rows if row.split == split)
 
@@ -91,7 +91,7 @@ class Manifest:
         """A hash of who is in it and in which split; it does not change when the files move."""
         return hash_json([[r.subject_id, r.session_id, r.split, r.fold, sorted(r.paths)] for r in self.rows])
 
-    def require(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    def require(self, rows: Sequence[ManifestRow], columns: Sequence[str]) -> None:
         """Check that these rows have these files.
 
         Raises:
@@ -107,11 +107,11 @@ def read_manifest(*paths: Path | str) -> Manifest:
         paths: CSV files. Relative paths in them are relative to the file they stand in.
 
     Raises:
-        ManifestError: no such file, no `subject_id` column, a misspelt known column, a repeated row, a split
+        ManifestError: no such file, no `subject_id` column, a misspelled known column, a repeated row, a split
             that is none, or a subject in two splits; all problems of all files in one message.
     """
     problems: list[str] = []
-    rows: list[Row] = []
+    rows: list[ManifestRow] = []
     for path in map(Path, paths):
         if not path.is_file():
             raise ManifestError(f"{path}: there is no such manifest; check the path")
@@ -144,7 +144,7 @@ def read_manifest(*paths: Path | str) -> Manifest:
     return Manifest(tuple(rows), tuple(map(Path, paths)))
 
 
-def write_manifest(path: Path, rows: Sequence[Row]) -> None:
+def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """Write rows as a manifest whose paths are relative to it."""
     records = []
     for row in rows:
@@ -157,12 +157,12 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
 
 
 def is_covariate(column: str) -> bool:
-    """Whether a column of this name is read as a covariate: neither a known one nor one misspelt."""
+    """Whether a column of this name is read as a covariate: neither a known one nor one misspelled."""
     return not any(_one_letter_away(column.lower(), known) for known in _KNOWN_COLUMNS)
 
 
-def _row(folder: Path, record: Mapping[str, str]) -> Row:
-    return Row(
+def _row(folder: Path, record: Mapping[str, str]) -> ManifestRow:
+    return ManifestRow(
         **{key: record.get(key, "") for key in ("subject_id", "session_id", "split", "fold")},
         paths={column: folder / record[column] for column in PATH_COLUMNS if record.get(column)},
         covariates={column: value for column, value in record.items() if column not in _KNOWN_COLUMNS},
@@ -178,14 +178,14 @@ def _column_problems(path: Path, columns: Sequence[str]) -> list[str]:
             continue
         meant = next((known for known in _KNOWN_COLUMNS if _one_letter_away(column.lower(), known)), None)
         if meant and meant not in columns:
-            problems.append(f"{path}: the column `{column}` looks like `{meant}` misspelt; rename it")
+            problems.append(f"{path}: the column `{column}` looks like `{meant}` misspelled; rename it")
     problems += [
         f"{path}: the column `{c}` stands there twice" for c in sorted({c for c in columns if columns.count(c) > 1})
     ]
     return problems
 
 
-def _row_problems(rows: Sequence[Row]) -> list[str]:
+def _row_problems(rows: Sequence[ManifestRow]) -> list[str]:
     problems = []
     seen: set[tuple[str, str]] = set()
     splits: dict[str, set[str]] = {}
@@ -204,7 +204,7 @@ def _row_problems(rows: Sequence[Row]) -> list[str]:
     return problems
 
 
-def _absent(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+def _absent(rows: Sequence[ManifestRow], columns: Sequence[str]) -> list[str]:
     problems = []
     for row in rows:
         for column in columns:
@@ -216,7 +216,7 @@ def _absent(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 
 
 def _one_letter_away(a: str, b: str) -> bool:
-    """Whether one insertion, deletion, exchange or swap of neighbours makes `a` into `b`; also other case or plural."""
+    """Whether one insertion, deletion, exchange or swap of neighbors makes `a` into `b`; also other case or plural."""
     if a == b:
         return True
     if len(a) == len(b):
@@ -236,5 +236,5 @@ def _raise_if(name: str, problems: Sequence[str]) -> None:
 
 
 def closest(word: str, known: Sequence[str]) -> str | None:
-    """The known word nearest to a misspelt one, or None if none is near."""
+    """The known word nearest to a misspelled one, or None if none is near."""
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.5)), None)

@@ -118,7 +118,7 @@ def assert_same_image(path, array, affine):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """One person with T1w and T2w, a localiser, a cut-off and a holed series; another with a multi-frame T2w."""
+    """One person with T1w and T2w, a localizer, a cut-off and a holed series; another with a multi-frame T2w."""
     root = tmp_path_factory.mktemp("dicom") / "export"
     affine = oblique_affine(spacing=(1.1, 0.9, 2.5))
     erika = root / "Mustermann_Erika_19640812"
@@ -158,7 +158,7 @@ def test_geometry_and_voxels_are_the_scanners(found, tree):
 
 def test_what_is_left_out_is_named_with_the_reason(found):
     reasons = dict(found[0].skipped)
-    assert reasons["p002 series 1 (3 files)"] == "3 slices, expected at least 12: a localiser or a slab"
+    assert reasons["p002 series 1 (3 files)"] == "3 slices, expected at least 12: a localizer or a slab"
     assert reasons["series 4 (16 files)"].startswith("one of its files is cut off")
     assert reasons["IM0007.dcm (file 43 of 68 in order of paths)"].startswith("cut off: 100 bytes are missing")
     assert reasons["IM0007.dcm (file 59 of 68 in order of paths)"].startswith("not a DICOM file (no preamble)")

@@ -223,9 +223,9 @@ def test_patterns_that_are_none(pattern, message):
 
 
 def test_spellings_of_contrasts():
-    spelt = ("T1", "t1-w", "MPRAGE", "T2_FLAIR", "FLAIR", "PD", "T2w", "t1ce", "T2star", "seg")
+    spelled = ("T1", "t1-w", "MPRAGE", "T2_FLAIR", "FLAIR", "PD", "T2w", "t1ce", "T2star", "seg")
     expected = ["t1w", "t1w", "t1w", "flair", "flair", "pdw", "t2w", None, None, None]
-    assert [contrast_of(text) for text in spelt] == expected
+    assert [contrast_of(text) for text in spelled] == expected
 
 
 def test_a_manifest_that_differs_is_not_written_over(tmp_path):

@@ -52,7 +52,7 @@ def test_numbers_that_were_drawn_are_kept(five):
     one = drawn["subjects"]["sim001"]
     assert one["field_strength"] in (1.5, 3.0)
     assert one["t2w"]["protocol"]["sequence"] == "spin_echo"
-    assert one["num_lesions"] == len(one["lesions"]["centres_mm"])
+    assert one["num_lesions"] == len(one["lesions"]["centers_mm"])
     assert one["tissues"]["wm"].keys() == {"t1_ms", "t2_ms", "pd"}
 
 

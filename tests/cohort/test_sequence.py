@@ -40,8 +40,8 @@ def test_settings_decide(expected, measured):
 @pytest.mark.parametrize(
     ("reason", "left_out"),
     [
-        ("a localiser", sequence(description="AAHead_Scout")),
-        ("a localiser", sequence(num_orientations=3)),
+        ("a localizer", sequence(description="AAHead_Scout")),
+        ("a localizer", sequence(num_orientations=3)),
         ("5 slices", sequence(num_slices=5)),
         ("TE", sequence("SE", 20, 1500)),
         ("description alone does not decide", sequence(te=None, description="T2 TSE")),

@@ -3,12 +3,13 @@ from collections import Counter
 import pytest
 
 from volumetric.cohort.split import SplitError, split_rows
-from volumetric.manifest import Row
+from volumetric.manifest import ManifestRow
 
 
 def people(count, **covariates):
     return [
-        Row(f"p{k:03d}", covariates={key: str(value(k)) for key, value in covariates.items()}) for k in range(count)
+        ManifestRow(f"p{k:03d}", covariates={key: str(value(k)) for key, value in covariates.items()})
+        for k in range(count)
     ]
 
 
@@ -30,7 +31,11 @@ def test_the_order_of_rows_does_not_matter_and_the_seed_does():
 
 
 def test_visits_of_a_person_stay_together():
-    rows = [Row(f"p{k}", session_id=str(s), covariates={"age": str(20 + k + s)}) for k in range(12) for s in range(3)]
+    rows = [
+        ManifestRow(f"p{k}", session_id=str(s), covariates={"age": str(20 + k + s)})
+        for k in range(12)
+        for s in range(3)
+    ]
     found = {}
     for row in split_rows(rows, stratify=["age"]):
         found.setdefault(row.subject_id, set()).add(row.split)

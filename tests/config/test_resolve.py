@@ -75,7 +75,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_the_schema_describes_every_section():
     schema = json.dumps(RunConfig.model_json_schema())
-    assert all(name in schema for name in ("patches in an optimiser step", "stem_stride", "clip_norm"))
+    assert all(name in schema for name in ("patches in an optimizer step", "stem_stride", "clip_norm"))
 
 
 def test_another_network_starts_its_section_anew(tmp_path):

@@ -11,7 +11,7 @@ from volumetric.evaluation.baselines import (
     inverted_histogram_match,
     pool_training,
 )
-from volumetric.manifest import Row, read_manifest
+from volumetric.manifest import ManifestRow, read_manifest
 
 
 @pytest.fixture
@@ -61,6 +61,6 @@ def test_inverted_match_turns_the_order_round_and_keeps_the_distribution(trainin
 
 
 def test_people_who_cannot_be_read_are_left_out_and_named(cohort, caplog, tmp_path):
-    rows = [*read_manifest(cohort).split("train"), Row("ghost", paths={"t1w": tmp_path / "x.nii.gz"})]
+    rows = [*read_manifest(cohort).split("train"), ManifestRow("ghost", paths={"t1w": tmp_path / "x.nii.gz"})]
     assert pool_training(rows, "t1w", "t2w").num_subjects == 2
     assert "ghost" in caplog.text

@@ -7,7 +7,7 @@ from volumetric.evaluation.pairing import Scored
 from volumetric.evaluation.regions import RegionError, regions
 from volumetric.evaluation.segmentation import combine, segment
 from volumetric.imaging.nifti import Image, write_image
-from volumetric.manifest import Row
+from volumetric.manifest import ManifestRow
 
 MM = np.ones(3)
 
@@ -86,14 +86,14 @@ def test_regions_are_those_given_inside_the_brain(tmp_path):
     affine = scored.grid.affine
     for name, array in (("tissues", labels), ("lesions", (labels == 2).astype(np.float32))):
         write_image(tmp_path / f"{name}.nii.gz", Image(array, affine))
-    row = Row("p", paths={name: tmp_path / f"{name}.nii.gz" for name in ("tissues", "lesions")})
+    row = ManifestRow("p", paths={name: tmp_path / f"{name}.nii.gz" for name in ("tissues", "lesions")})
     found, tissues = regions(row, scored, data_range=2.5, automatic=False)
     assert list(found) == ["brain", "whole", "foreground", "csf", "gm", "wm", "lesions"]
     assert np.array_equal(found["gm"], (labels == 2) & scored.mask)
     assert np.array_equal(found["lesions"], found["gm"])
     assert np.array_equal(found["foreground"], scored.mask & (scored.truth > 0.0625))
     assert np.array_equal(tissues, labels)
-    bare, nothing = regions(Row("p"), scored, data_range=2.5, automatic=False)
+    bare, nothing = regions(ManifestRow("p"), scored, data_range=2.5, automatic=False)
     assert list(bare) == ["brain", "whole", "foreground"]
     assert nothing is None
     write_image(tmp_path / "lesions.nii.gz", Image(labels[1:], affine))

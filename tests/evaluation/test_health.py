@@ -35,7 +35,7 @@ def test_no_edges_or_no_room_is_no_number():
 
 def test_blocks_hold_the_mean_of_what_lies_in_them_in_any_orientation():
     affine = np.diag([4.0, 4, 4, 1])
-    affine[:3, 3] = 2 - 160  # voxel centres off the blocks' walls: 2 x 2 x 2 voxels a block
+    affine[:3, 3] = 2 - 160  # voxel centers off the blocks' walls: 2 x 2 x 2 voxels a block
     image = np.arange(6 * 4 * 8, dtype=np.float32).reshape(6, 4, 8)
     mask = np.ones(image.shape, bool)
     found = likeness(image, -image, mask, affine)

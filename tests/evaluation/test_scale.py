@@ -13,7 +13,7 @@ from benchmarks.processes import measure
 from volumetric.evaluation.evaluate import evaluate
 from volumetric.evaluation.scoring import Scoring
 from volumetric.imaging.nifti import Image, write_image
-from volumetric.manifest import Row, write_manifest
+from volumetric.manifest import ManifestRow, write_manifest
 
 pytestmark = pytest.mark.scale
 
@@ -38,7 +38,7 @@ def write_heads(folder, shape, number, **manifests):
         guess = images["t2w"] + 0.1 * mask * rng.normal(size=shape).astype(np.float32)
         write_image(folder / "predictions" / f"p{person}.nii.gz", Image(300 * guess, np.eye(4)))
         paths = {contrast: folder / f"{contrast}{person}.nii.gz" for contrast in images}
-        rows.append(Row(f"p{person}", split="train" if person < 2 else "test", paths=paths))
+        rows.append(ManifestRow(f"p{person}", split="train" if person < 2 else "test", paths=paths))
     for name, count in manifests.items():
         write_manifest(folder / f"{name}.csv", rows[: 2 + count])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from volumetric.evaluation.summary import summary_rows
-from volumetric.metrics.statistics import summarise
+from volumetric.metrics.statistics import summarize
 
 UNITS = {"psnr_db": "dB", "bias": "intensity"}
 
@@ -45,7 +45,7 @@ def test_everybody_and_each_value_of_a_covariate():
     assert counts["site=iop", "model", "brain"] == (1, 1, 0)
     assert counts["site=unknown", "model", "brain"] == (0, 1, 0)
     everybody = summary["", "model", "brain"]
-    expected = summarise([20.0, 22.0, 27.0])
+    expected = summarize([20.0, 22.0, 27.0])
     for name in ("mean", "sd", "median", "q1", "q3", "iqr", "ci95_low", "ci95_high"):
         assert everybody[name] == pytest.approx(getattr(expected, name), rel=1e-12), name
     assert summary["site=guys", "model", "brain"]["mean"] == 23.5
@@ -65,7 +65,7 @@ def test_sessions_of_one_person_are_one_number():
     rows += [row("p1", 20.0), row("p2", 30.0), failed("p2", session="again")]
     summary = found(rows, 3)["", "model", "brain"]
     assert (summary["n"], summary["num_missing"]) == (3, 0)
-    expected = summarise([11.0, 20.0, 30.0])
+    expected = summarize([11.0, 20.0, 30.0])
     assert summary["mean"] == pytest.approx(expected.mean)
     assert (summary["ci95_low"], summary["ci95_high"]) == pytest.approx((expected.ci95_low, expected.ci95_high))
 

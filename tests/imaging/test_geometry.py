@@ -51,7 +51,7 @@ def test_flips_agree_with_nibabel():
     np.testing.assert_allclose(flips.apply_to_space(Space((3, 4, 5), affine)).affine, image.affine, atol=1e-5)
 
 
-def test_with_spacing_keeps_the_centre_and_rounds_the_size_up():
+def test_with_spacing_keeps_the_center_and_rounds_the_size_up():
     space = Space((5, 8, 6), oblique_affine(spacing=(1.0, 1.0, 2.0)))
     coarse = with_spacing(space, (2.0, 2.0, 2.0))
     assert coarse.shape == (3, 4, 6)
@@ -70,7 +70,7 @@ def test_with_spacing_counts_no_voxel_for_the_rounding_of_a_float32_header():
     assert with_spacing(Space((31, 37, 29), affine), (4.0, 4.0, 4.0)).shape == (31, 47, 33)
 
 
-def test_same_space_measures_at_the_corners_in_millimetres():
+def test_same_space_measures_at_the_corners_in_millimeters():
     affine = oblique_affine(spacing=(1.0, 1.0, 1.0))
     turned = affine.copy()
     turned[:3, 0] *= 1 + 1e-3  # 0.1 mm at the far end of 101 voxels

@@ -44,12 +44,12 @@ def test_a_head_whose_air_is_zero_is_not_taken_for_a_brain(monkeypatch):
     """Raw scans of some scanners are 0 in a third of their voxels; their nonzero voxels are head, not brain."""
     monkeypatch.setattr("volumetric.imaging.mask._deepbet", lambda source, name: source.array > 900)
     head = np.zeros((20, 22, 24), np.float32)
-    head[3:17, 3:19, 3:21] = 500  # at 10 mm: 4.0 litres
+    head[3:17, 3:19, 3:21] = 500  # at 10 mm: 4.0 liters
     head[6:12, 6:14, 6:14] = 1000
     mask, rule = brain_mask(Image(head, np.diag([10.0, 10, 10, 1])))
     assert rule == "deepbet"
     assert mask.sum() == 6 * 8 * 8
-    assert brain_mask(Image(head, np.diag([8.0, 8, 8, 1]))).rule == "nonzero"  # 2.1 litres
+    assert brain_mask(Image(head, np.diag([8.0, 8, 8, 1]))).rule == "nonzero"  # 2.1 liters
 
 
 def test_a_given_mask_wins_over_the_image():

@@ -8,14 +8,14 @@ from scipy.stats import gaussian_kde
 
 from volumetric.config.run import SourceNormalization
 from volumetric.imaging.intensity import IntensityError, PooledIntensities
-from volumetric.imaging.normalization import LANDMARKS, NORMALIZERS, AffineUnits, GreyUnits, LandmarkUnits
+from volumetric.imaging.normalization import LANDMARKS, NORMALIZERS, AffineUnits, GrayUnits, LandmarkUnits
 
-GREY = {"grey_simple", "grey_adaptive"}
+GRAY = {"gray_simple", "gray_adaptive"}
 SHAPE = (23, 31, 27)
 
 
 def brain(seed, contrast="t1w", scale=1.0):
-    """Three tissues in a box of unequal sides: 15 % fluid, 40 % grey and 45 % white matter; its mask and tissues."""
+    """Three tissues in a box of unequal sides: 15 % fluid, 40 % gray and 45 % white matter; its mask and tissues."""
     rng = np.random.default_rng(seed)
     means = {"t1w": [0.35, 0.75, 1.1], "t2w": [2.2, 1.2, 0.8]}[contrast]
     mask = np.zeros(SHAPE, bool)
@@ -40,11 +40,11 @@ def fit(name, array, mask, contrast="t1w"):
 
 
 def test_the_configuration_offers_the_table_without_what_loses():
-    assert list(get_args(SourceNormalization)) == [name for name in NORMALIZERS if name not in GREY]
+    assert list(get_args(SourceNormalization)) == [name for name in NORMALIZERS if name not in GRAY]
 
 
 @pytest.mark.parametrize("contrast", ["t1w", "t2w"])
-@pytest.mark.parametrize("name", [name for name in NORMALIZERS if name not in GREY])
+@pytest.mark.parametrize("name", [name for name in NORMALIZERS if name not in GRAY])
 def test_there_and_back(name, contrast):
     array, mask, _ = brain(0, contrast)
     units = fit(name, array, mask, contrast)
@@ -58,8 +58,8 @@ def test_there_and_back(name, contrast):
     assert there[mask].std() > 0.1
 
 
-@pytest.mark.parametrize("name", GREY)
-def test_grey_levels_there_and_back_to_half_a_level(name):
+@pytest.mark.parametrize("name", GRAY)
+def test_gray_levels_there_and_back_to_half_a_level(name):
     rng = np.random.default_rng(4)
     array = rng.integers(0, 4096, SHAPE).astype(np.float32)
     mask = array > 10
@@ -70,13 +70,13 @@ def test_grey_levels_there_and_back_to_half_a_level(name):
     assert 0.4 * units.width < error.max() <= 0.5 * units.width
 
 
-def test_grey_levels_by_hand():
+def test_gray_levels_by_hand():
     array = np.array([[[0, 255, 256, 1023, 65535]]], np.float32)
     mask = np.ones(array.shape, bool)
-    assert fit("grey_simple", array, mask).apply(array, mask).tolist() == [[[0, 0, 1, 3, 255]]]
+    assert fit("gray_simple", array, mask).apply(array, mask).tolist() == [[[0, 0, 1, 3, 255]]]
     array[array == 65535] = 1024  # every level is 4 wide
-    assert fit("grey_adaptive", array, mask) == GreyUnits(4.0)
-    assert fit("grey_adaptive", array, mask).apply(array, mask).tolist() == [[[0, 63, 64, 255, 255]]]
+    assert fit("gray_adaptive", array, mask) == GrayUnits(4.0)
+    assert fit("gray_adaptive", array, mask).apply(array, mask).tolist() == [[[0, 63, 64, 255, 255]]]
 
 
 def test_affine_units_by_hand():
@@ -151,8 +151,8 @@ def test_a_mask_full_of_background_has_no_deciles():
 def test_numbers_of_the_table_are_plain():
     array, mask, _ = brain(0)
     for name, normalizer in NORMALIZERS.items():
-        learnt = normalizer.learn(people()) if normalizer.learn else ()
-        assert all(type(number) is float for number in (*normalizer.measure(array, mask, "t1w"), *learnt)), name
+        learned = normalizer.learn(people()) if normalizer.learn else ()
+        assert all(type(number) is float for number in (*normalizer.measure(array, mask, "t1w"), *learned)), name
 
 
 @pytest.mark.parametrize("contrast", ["t1w", "t2w"])

@@ -26,8 +26,8 @@ def head(simulated_scan):
     """T1w, T2w on a turned grid of its own, and the mask of a simulated person."""
     space = simulated_scan.space
     grid = Space((76, 70, 81), oblique_affine("PIR", spacing=(2.6, 2.9, 2.4), degrees=6))
-    centres = [s.affine @ [*((np.array(s.shape) - 1) / 2), 1] for s in (space, grid)]
-    grid.affine[:3, 3] += (centres[0] - centres[1])[:3]
+    centers = [s.affine @ [*((np.array(s.shape) - 1) / 2), 1] for s in (space, grid)]
+    grid.affine[:3, 3] += (centers[0] - centers[1])[:3]
     t2w = Image(resample(simulated_scan.t2w, space, grid, "cubic"), grid.affine)
     return Image(simulated_scan.t1w, space.affine), t2w, simulated_scan.mask > 0
 
@@ -70,7 +70,7 @@ def test_scans_far_apart_are_refused_with_a_way_out():
         register(t1w, Image(t2w.array, away @ t2w.affine), mask, starts=[np.eye(4)], name="subject p2")
 
 
-def test_centres_of_intensity_are_a_start_for_scans_far_apart():
+def test_centers_of_intensity_are_a_start_for_scans_far_apart():
     t1w, t2w = raw_pair(2)
     away = np.eye(4)
     away[:3, 3] = 500, -200, 90

@@ -29,14 +29,14 @@ def test_each_contrast_has_its_peak(contrast, wanted):
 
 def test_the_histogram_leaves_outliers_out():
     values = np.arange(1001.0)
-    centres, counts = trimmed_histogram(values, "t1w")
-    assert centres[0] == pytest.approx(1 + 0.499)  # half a bin of 0.998 from the 0.1th percentile
-    assert centres[-1] == pytest.approx(999 - 0.499)
+    centers, counts = trimmed_histogram(values, "t1w")
+    assert centers[0] == pytest.approx(1 + 0.499)  # half a bin of 0.998 from the 0.1th percentile
+    assert centers[-1] == pytest.approx(999 - 0.499)
     assert counts.sum() == 999
     values[-10:] = 1e6
-    centres, counts = trimmed_histogram(values, "t1w")
+    centers, counts = trimmed_histogram(values, "t1w")
     width = (980 + 970 / 4 - 1) / 1000
-    assert centres[-1] == pytest.approx(980 + 970 / 4 - width / 2)
+    assert centers[-1] == pytest.approx(980 + 970 / 4 - width / 2)
     assert counts.sum() == 990
 
 

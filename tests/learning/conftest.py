@@ -37,7 +37,7 @@ def spec(tiny_config):
 
 @pytest.fixture
 def make_pair(tmp_path):
-    """A pair of given arrays `(I, J, K)`, foreground everywhere; sources are not changed by standardisation."""
+    """A pair of given arrays `(I, J, K)`, foreground everywhere; sources are not changed by standardization."""
 
     def make(name, source, target, mask=None):
         mask = np.ones(source.shape, bool) if mask is None else mask
@@ -45,7 +45,7 @@ def make_pair(tmp_path):
             "sources": source[None].astype(np.float32),
             "target": target[None].astype(np.float32),
             "mask": mask[None],
-            "centres": np.flatnonzero(mask),
+            "centers": np.flatnonzero(mask),
             "measured": np.array([[0.0, 1.0]]),
             "spacing_mm": np.ones(3),
         }

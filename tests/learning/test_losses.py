@@ -76,7 +76,7 @@ def test_terms_add_up_with_their_weights(volumes):
 
 
 def test_ssim_is_computed_in_reference_units(volumes):
-    """Its constants belong to a range that starts at 0; network units are centred."""
+    """Its constants belong to a range that starts at 0; network units are centered."""
     target, prediction, mask = volumes
     center, scale = 0.4, 0.25
     in_network_units = [(v - center) / scale for v in (target, prediction)]

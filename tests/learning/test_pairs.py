@@ -14,14 +14,14 @@ from volumetric.learning.cache import CacheError, cached, mapped
 from volumetric.learning.pairs import pool, read_pairs, source_maps
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestError, read_manifest
-from volumetric.model.space import view_in_model_space
+from volumetric.model.space import model_space_of
 
 
 def test_training_sees_what_inference_sees(cohort, tiny_config, pairs):
     row = read_manifest(cohort).rows[0]
     t1w = read_image(row.path("t1w"))
-    view = view_in_model_space(t1w.space, brain_mask(t1w).array, tiny_config.space.spacing_mm)
-    np.testing.assert_array_equal(pairs[0].sources, view.bring(t1w))
+    view = model_space_of(t1w.space, brain_mask(t1w).array, tiny_config.space.spacing_mm)
+    np.testing.assert_array_equal(pairs[0].sources, view.to_model_space(t1w))
     np.testing.assert_array_equal(pairs[0].mask[0], view.mask)
     inside = pairs[0].sources[0][view.mask].astype(float)
     np.testing.assert_allclose(pairs[0].measured, [[inside.mean(), inside.std()]])
@@ -63,7 +63,7 @@ def test_other_voxels_or_another_spacing_are_read_anew(tmp_path, tiny_config):
     assert len(list((tmp_path / "cache").glob("*/sources.npy"))) == 3
 
 
-def test_another_normalisation_copies_no_volume(cohort, tiny_config, tmp_path):
+def test_another_normalization_copies_no_volume(cohort, tiny_config, tmp_path):
     rows = read_manifest(cohort).split("train")
     before = read_pairs(rows, tiny_config, tmp_path / "cache", title="t")
     robust = tiny_config.model_copy(update={"intensity": IntensityConfig(source_normalization="robust")})

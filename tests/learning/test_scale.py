@@ -8,7 +8,7 @@ import pytest
 from benchmarks.processes import measure
 from tests.conftest import TINY, brain_pair
 from volumetric.imaging.nifti import write_image
-from volumetric.manifest import Row, write_manifest
+from volumetric.manifest import ManifestRow, write_manifest
 
 pytestmark = pytest.mark.scale
 
@@ -26,7 +26,7 @@ def people(tmp_path_factory):
         paths = {contrast: folder / f"{contrast}{number}.nii.gz" for contrast in ("t1w", "t2w")}
         for path, image in zip(paths.values(), images, strict=True):
             write_image(path, image.with_array(image.array * rng.uniform(0.9, 1.1, image.array.shape).astype("f4")))
-        rows.append(Row(f"p{number:03d}", split="train", paths=paths))
+        rows.append(ManifestRow(f"p{number:03d}", split="train", paths=paths))
     for name, count in (("few", FEW), ("many", MANY)):
         write_manifest(folder / f"{name}.csv", rows[:count])
     return folder

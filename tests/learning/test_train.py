@@ -11,7 +11,7 @@ from tests.conftest import TINY, write_cohort
 from volumetric.config.network import UNetConfig
 from volumetric.config.resolve import resolve
 from volumetric.learning import validation
-from volumetric.learning.optimisation import TrainingError
+from volumetric.learning.optimization import TrainingError
 from volumetric.learning.pairs import read_pairs
 from volumetric.learning.train import find_lr, train
 from volumetric.manifest import ManifestError, read_manifest
@@ -94,7 +94,7 @@ def test_with_three_validation_subjects_the_best_weights_are_exported(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr("volumetric.learning.optimisation.Loss.__call__", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("volumetric.learning.optimization.Loss.__call__", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(TrainingError, match=r"loss is nan at step 0; lower the learning rate.*optim\.lr=0\.001"):
         train([cohort], resolve(TINY), tmp_path / "run")
 
@@ -181,30 +181,30 @@ def test_one_pass_over_the_head_is_recorded_where_it_scores_as_well(run_folder, 
     config = resolve(TINY)
     pairs = read_pairs(read_manifest(manifest).split("val"), config, tmp_path / "cache", title="reading val")
     torch.nn.init.zeros_(model.network.head.weight)
-    assert validation.one_pass_will_do(model.network, model.spec, pairs, torch.device("cpu"))
+    assert validation.prefer_whole_volume(model.network, model.spec, pairs, torch.device("cpu"))
     assert "infer uses one pass" in caplog.text
-    assert not validation.one_pass_will_do(model.network, model.spec, [], torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, model.spec, [], torch.device("cpu"))
     normed = model.spec.model_copy(update={"network": UNetConfig(norm="instance")})
-    assert not validation.one_pass_will_do(model.network, normed, pairs, torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, normed, pairs, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("whole_db", "chosen"), [(19.96, True), (19.94, False), (21.0, True)])
 def test_one_pass_may_cost_a_twentieth_of_a_decibel(run_folder, monkeypatch, whole_db, chosen):
     scores = {False: 20.0, True: whole_db}
     monkeypatch.setattr(
-        validation, "validate", lambda *arguments, whole_head: {"val_psnr_db": scores[whole_head], "val_ssim": 0.9}
+        validation, "validate", lambda *arguments, whole_volume: {"val_psnr_db": scores[whole_volume], "val_ssim": 0.9}
     )
     model = load_model(run_folder)
-    assert validation.one_pass_will_do(model.network, model.spec, ["somebody"], torch.device("cpu")) == chosen
+    assert validation.prefer_whole_volume(model.network, model.spec, ["somebody"], torch.device("cpu")) == chosen
 
 
 def test_a_head_that_does_not_fit_into_the_memory_costs_no_training(run_folder, monkeypatch, caplog):
-    def greedy(*arguments, whole_head):
-        if whole_head:
+    def greedy(*arguments, whole_volume):
+        if whole_volume:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return {"val_psnr_db": 20.0, "val_ssim": 0.9}
 
     monkeypatch.setattr(validation, "validate", greedy)
     model = load_model(run_folder)
-    assert not validation.one_pass_will_do(model.network, model.spec, ["somebody"], torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, model.spec, ["somebody"], torch.device("cpu"))
     assert "infer uses windows" in caplog.text

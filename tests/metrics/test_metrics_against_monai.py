@@ -35,15 +35,15 @@ def test_ssim_map_in_the_valid_interior(case: Case) -> None:
     # MONAI computes in float32, where E[x^2] - E[x]^2 is wrong by up to 7e-5 of the map for these volumes as they
     # are; around zero it is not.
     mean = case.truth.mean()
-    centred = case._replace(truth=case.truth - mean, prediction=case.prediction - mean)
+    centered = case._replace(truth=case.truth - mean, prediction=case.prediction - mean)
     expected, _ = compute_ssim_and_cs(
-        *batched(centred),
+        *batched(centered),
         spatial_dims=3,
         kernel_size=(11, 11, 11),
         kernel_sigma=(1.5, 1.5, 1.5),
         data_range=case.data_range,
     )
-    values = ssim_map(centred.truth, centred.prediction, data_range=case.data_range)
+    values = ssim_map(centered.truth, centered.prediction, data_range=case.data_range)
     torch.testing.assert_close(values[INTERIOR], expected[0, 0], atol=1e-5, rtol=0)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from volumetric.errors import InputError
 from volumetric.metrics.differences import holm, paired_difference, signed_rank
-from volumetric.metrics.statistics import summarise
+from volumetric.metrics.statistics import summarize
 
 
 def brute_force(differences):
@@ -18,10 +18,10 @@ def brute_force(differences):
     d = np.asarray(differences, dtype=float)
     ranks = np.array([np.mean([1 + (abs(d) < abs(x)).sum(), (abs(d) <= abs(x)).sum()]) for x in d])
     kept = ranks[d != 0]
-    centre = kept.sum() / 2
-    far = abs(ranks[d > 0].sum() - centre)
+    center = kept.sum() / 2
+    far = abs(ranks[d > 0].sum() - center)
     plus = [np.dot(kept, signs) for signs in itertools.product([0, 1], repeat=len(kept))]
-    p = np.mean([abs(w - centre) >= far - 1e-9 for w in plus])
+    p = np.mean([abs(w - center) >= far - 1e-9 for w in plus])
     return p, (ranks[d > 0].sum() - ranks[d < 0].sum()) / ranks.sum()
 
 
@@ -82,7 +82,7 @@ def test_a_paired_difference_by_hand():
     assert found.cohens_dz == pytest.approx(1.4 / sd)
     assert found.rank_biserial == pytest.approx((2 + 4 + 5 - 3) / 15)  # the zero has rank 1
     assert found.smallest_p == 2**-3
-    interval = summarise(np.subtract(candidate, baseline))
+    interval = summarize(np.subtract(candidate, baseline))
     assert (found.ci95_low, found.ci95_high) == pytest.approx((interval.ci95_low, interval.ci95_high))
 
 

@@ -137,7 +137,7 @@ def test_truth_range_psnr_takes_the_range_of_the_counted_truth() -> None:
 
 class TestAffineFit:
     def test_by_hand(self) -> None:
-        # Sums of centred products: truth 5, prediction 30.75, mixed 8.5.
+        # Sums of centered products: truth 5, prediction 30.75, mixed 8.5.
         value = psnr_affine_fit_db_of(select(TRUTH, PREDICTION, None), 10.0)
         assert value == pytest.approx(20 - 10 * math.log10((5 - 8.5**2 / 30.75) / 4))
 

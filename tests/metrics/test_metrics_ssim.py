@@ -151,8 +151,8 @@ def test_constant_volumes_leave_the_luminance_term() -> None:
 
 
 def test_an_inverted_pattern_is_negative(case: Case) -> None:
-    centred = case.truth - case.truth.mean()
-    assert -1 <= ssim(10 + centred, 10 - centred, data_range=case.data_range) < -0.5
+    centered = case.truth - case.truth.mean()
+    assert -1 <= ssim(10 + centered, 10 - centered, data_range=case.data_range) < -0.5
 
 
 def test_scaling_volumes_and_range_together_changes_nothing(case: Case) -> None:

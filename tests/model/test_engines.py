@@ -124,11 +124,11 @@ def test_a_conversion_that_another_process_made_meanwhile_stays(tmp_path):
 
 def test_an_overlap_means_windows(run_folder):
     trained = load_model(run_folder)
-    spec = trained.spec.model_copy(update={"whole_head": True})
-    assert Model(spec, trained.network, engine="torch").whole_head
-    assert not Model(spec, trained.network, engine="torch", overlap=0.5).whole_head
+    spec = trained.spec.model_copy(update={"whole_volume": True})
+    assert Model(spec, trained.network, engine="torch").whole_volume
+    assert not Model(spec, trained.network, engine="torch", overlap=0.5).whole_volume
     with pytest.raises(InputError, match="--overlap is of windows"):
-        Model(spec, trained.network, engine="torch", overlap=0.5, whole_head=True)
+        Model(spec, trained.network, engine="torch", overlap=0.5, whole_volume=True)
 
 
 def test_a_conversion_is_kept_and_read_back(tmp_path):
@@ -196,19 +196,21 @@ SHAPES = [((31, 37, 29), "LAS"), ((12, 50, 20), "RAS"), ((9, 11, 7), "PIR")]
 
 
 @pytest.mark.parametrize(("shape", "orientation"), SHAPES)
-@pytest.mark.parametrize(("engine_name", "whole_head"), [("openvino", True), ("openvino", False), ("torch", False)])
+@pytest.mark.parametrize(("engine_name", "whole_volume"), [("openvino", True), ("openvino", False), ("torch", False)])
 def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
-    run_folder, shape, orientation, engine_name, whole_head
+    run_folder, shape, orientation, engine_name, whole_volume
 ):
     """Windows of a network that looks at single voxels; a whole head of one that looks around."""
     t1w, _ = brain_pair(3, shape=shape, affine=oblique_affine(orientation))
     trained = load_model(run_folder)
-    net = trained.network if whole_head else torch.nn.Conv3d(1, 1, 1)
-    reference = Model(trained.spec, net, engine="torch", whole_head=True).predict(t1w).image.array
-    model = Model(trained.spec, net, engine=engine_name, whole_head=whole_head, overlap=None if whole_head else 0.4)
+    net = trained.network if whole_volume else torch.nn.Conv3d(1, 1, 1)
+    reference = Model(trained.spec, net, engine="torch", whole_volume=True).predict(t1w).image.array
+    model = Model(
+        trained.spec, net, engine=engine_name, whole_volume=whole_volume, overlap=None if whole_volume else 0.4
+    )
     found = model.predict(t1w)
     assert model.engine.name == engine_name
-    assert len(found.plan.starts) == 1 or not whole_head
+    assert len(found.plan.starts) == 1 or not whole_volume
     inside = reference != 0
     np.testing.assert_allclose(found.image.array, reference, atol=1e-4 * reference[inside].std())
 

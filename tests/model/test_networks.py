@@ -132,7 +132,7 @@ def train_shortly(network, side=32, steps=25):
 
 
 def lattice_peak(network, side=64):
-    """The power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest; noise in."""
+    """The power at the frequencies of strides 2, 4 and 8 over that of their neighbors, the largest; noise in."""
     generator = torch.Generator().manual_seed(4)
     spectra = []
     for _ in range(3):

@@ -6,22 +6,22 @@ from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine
 from volumetric.imaging.geometry import crop, flips_to_ras, same_space
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import Image
-from volumetric.imaging.resample import continue_outwards, resample
-from volumetric.model.space import PairError, check_one_grid, view_in_model_space
+from volumetric.imaging.resample import continue_outward, resample
+from volumetric.model.space import PairError, check_one_grid, model_space_of
 
 
 def view_of(image, spacing_mm=None):
-    return view_in_model_space(image.space, brain_mask(image).array, spacing_mm)
+    return model_space_of(image.space, brain_mask(image).array, spacing_mm)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_there_and_back_at_the_scans_own_spacing_is_exact_to_the_bit(orientation):
     t1w, t2w = brain_pair(0, affine=oblique_affine(orientation))
     view = view_of(t1w)
-    units = view.bring(t2w)[0]
+    units = view.to_model_space(t2w)[0]
     mask = t1w.array != 0
     expected = np.where(mask, t2w.array / np.float32(np.median(t2w.array[mask])), 0)
-    np.testing.assert_array_equal(view.return_to_scan(units), expected)
+    np.testing.assert_array_equal(view.from_model_space(units), expected)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -38,7 +38,7 @@ def test_model_space_is_upright_and_cropped_to_the_brain(orientation):
     world = view.grid.affine @ [*middle, 1]
     i, j, k = np.rint(np.linalg.solve(t1w.affine, world)[:3]).astype(int)
     expected = t1w.array[i, j, k] / np.median(t1w.array[t1w.array != 0])
-    assert view.bring(t1w)[0][tuple(middle)] == pytest.approx(expected, rel=1e-5)
+    assert view.to_model_space(t1w)[0][tuple(middle)] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -57,7 +57,7 @@ def test_the_same_head_stored_in_another_order_is_the_same_in_model_space(orient
     for spacing in (None, (5.0, 4.0, 6.0)):
         ours, theirs = view_of(t1w, spacing), view_of(other, spacing)
         assert same_space(ours.grid, theirs.grid, tolerance_mm=1e-6)
-        np.testing.assert_allclose(ours.bring(t1w), theirs.bring(other), atol=1e-5)
+        np.testing.assert_allclose(ours.to_model_space(t1w), theirs.to_model_space(other), atol=1e-5)
 
 
 def test_resampled_there_and_back_a_smooth_volume_is_nearly_itself():
@@ -67,7 +67,7 @@ def test_resampled_there_and_back_a_smooth_volume_is_nearly_itself():
     mask = t1w.array != 0
     image = t1w.with_array((smooth * mask * 700).astype(np.float32))
     view = view_of(image, (3.0, 3.0, 3.0))
-    back = view.return_to_scan(view.bring(image)[0])
+    back = view.from_model_space(view.to_model_space(image)[0])
     assert (back[~mask] == 0).all()
     expected = smooth / np.median(smooth[mask])
     error = np.abs(back - expected)[mask]
@@ -81,7 +81,7 @@ def test_a_brain_that_vanishes_at_the_spacing_is_refused():
     mask[4, 4, 4] = True
     space = Image(mask, np.diag([0.5, 0.5, 0.5, 1])).space
     with pytest.raises(PairError, match="no voxel left"):
-        view_in_model_space(space, mask, (6.0, 6.0, 6.0))
+        model_space_of(space, mask, (6.0, 6.0, 6.0))
 
 
 def test_pairs_on_different_grids_name_the_difference():
@@ -104,13 +104,13 @@ def test_working_in_the_brains_box_gives_what_the_whole_scan_gives(orientation, 
     units = np.where(inside, t2w.array / np.float32(np.median(t2w.array[inside])), 0)
     np.testing.assert_array_equal(view.mask, resample(flips.apply(inside), upright, view.grid) >= 0.5)
     expected = resample(flips.apply(units), upright, view.grid) * view.mask
-    np.testing.assert_allclose(view.bring(t2w)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(view.to_model_space(t2w)[0], expected, atol=1e-6)
     # and back: the model's box with 20 voxels around it, far more than a cubic spline remembers
     pad = 20
     around = crop(view.grid, tuple(slice(-pad, n + pad) for n in view.mask.shape))
-    spread = continue_outwards(np.pad(expected, pad), np.pad(view.mask, pad))
+    spread = continue_outward(np.pad(expected, pad), np.pad(view.mask, pad))
     back = flips.invert(resample(spread, around, upright, "cubic")) * inside
-    np.testing.assert_allclose(view.return_to_scan(expected), back, atol=1e-4)
+    np.testing.assert_allclose(view.from_model_space(expected), back, atol=1e-4)
 
 
 def test_a_thin_end_that_model_space_cannot_hold_gets_the_nearest_value():
@@ -118,8 +118,8 @@ def test_a_thin_end_that_model_space_cannot_hold_gets_the_nearest_value():
     mask = t1w.array != 0
     assert not mask[:4].any()
     mask[0:20, 18, 14] = True
-    view = view_in_model_space(t1w.space, mask, (12.0, 12.0, 12.0))
+    view = model_space_of(t1w.space, mask, (12.0, 12.0, 12.0))
     assert view.mask.shape[0] <= 15
-    back = view.return_to_scan(np.full(view.mask.shape, 2.0, np.float32))
+    back = view.from_model_space(np.full(view.mask.shape, 2.0, np.float32))
     np.testing.assert_allclose(back[mask], 2.0, atol=1e-4)
     assert (back[~mask] == 0).all()

@@ -13,7 +13,7 @@ from volumetric.model.folder import load_model
 from volumetric.model.spec import SOURCE_MAPS, AffineMap, ModelSpec, StandardLandmarks
 from volumetric.model.units import in_network_units, measure_sources
 
-LEARNT = {
+LEARNED = {
     "pooled": AffineMap(center=0.9, scale=0.25),
     "nyul": StandardLandmarks(landmarks=(0.0, *(0.05 + 0.1 * n for n in range(9)), 1.0)),
 }
@@ -25,7 +25,7 @@ def spec(run_folder):
 
 
 def with_normalization(spec, name, num_sources=1):
-    maps = (LEARNT[name],) * num_sources if name in LEARNT else ()
+    maps = (LEARNED[name],) * num_sources if name in LEARNED else ()
     sources = ("t1w", "t2w")[:num_sources]
     target = "t2w" if num_sources == 1 else "flair"
     return spec.model_copy(
@@ -49,7 +49,7 @@ def test_a_patch_with_the_numbers_of_its_head_is_a_patch_of_the_head(spec, name)
     np.testing.assert_array_equal(patch, whole[:, *box])
 
 
-def test_pooled_and_nyul_go_by_what_was_learnt(spec):
+def test_pooled_and_nyul_go_by_what_was_learned(spec):
     t1w, _ = brain_pair(2)
     mask = t1w.array != 0
     units = t1w.array / np.median(t1w.array[mask])
@@ -60,7 +60,7 @@ def test_pooled_and_nyul_go_by_what_was_learnt(spec):
 
 
 @pytest.mark.parametrize("name", get_args(SourceNormalization))
-def test_a_model_reads_back_with_its_normalisation(spec, name):
+def test_a_model_reads_back_with_its_normalization(spec, name):
     written = with_normalization(spec, name)
     read = ModelSpec.model_validate(yaml.safe_load(as_yaml(written)))
     assert read == written
@@ -76,7 +76,7 @@ def test_models_written_before_there_were_others_read_as_before(spec):
 
 
 @pytest.mark.parametrize(("name", "given"), [("nyul", "pooled"), ("pooled", "nyul"), ("robust", "pooled")])
-def test_maps_of_another_normalisation_are_refused(spec, name, given):
+def test_maps_of_another_normalization_are_refused(spec, name, given):
     content = yaml.safe_load(as_yaml(with_normalization(spec, given)))
     with pytest.raises(ValidationError, match="source_maps do not fit"):
         ModelSpec.model_validate(content | {"source_normalization": name})
@@ -85,7 +85,7 @@ def test_maps_of_another_normalisation_are_refused(spec, name, given):
 
 
 @pytest.mark.parametrize("name", ["nyul", "white_stripe"])
-def test_a_model_trained_with_another_normalisation_predicts(cohort, tmp_path, name):
+def test_a_model_trained_with_another_normalization_predicts(cohort, tmp_path, name):
     train([cohort], resolve(TINY, [f"intensity.source_normalization={name}"]), tmp_path)
     model = load_model(tmp_path)
     assert model.spec.source_normalization == name

@@ -84,7 +84,7 @@ def test_a_window_may_take_a_quarter_of_the_memory(monkeypatch, gigabytes, width
 
 
 def test_large_windows_are_the_cheapest_that_a_limit_allows():
-    """One axis of 100, stride 4, so neighbours share 8: two windows of 56, three of 40, four of 32."""
+    """One axis of 100, stride 4, so neighbors share 8: two windows of 56, three of 40, four of 32."""
     mask = everywhere((100, 12, 9))
     cuts = {limit: windows.plan_large(mask, 4, limit * 12 * 12) for limit in (100, 99, 55, 39)}
     assert {limit: plan.size[0] for limit, plan in cuts.items()} == {100: 100, 99: 56, 55: 40, 39: 32}

@@ -15,7 +15,7 @@ from volumetric.imaging.geometry import displacement_mm, inverse, mask_points, s
 from volumetric.imaging.nifti import read_image, read_labels, write_image
 from volumetric.imaging.registration import random_moves, read_transform
 from volumetric.learning.train import train
-from volumetric.manifest import Row, read_manifest, write_manifest
+from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.model.folder import load_model
 from volumetric.outputs import OutputError
 from volumetric.preparation.prepare import PreparationError, prepare
@@ -167,7 +167,7 @@ def test_labels_come_along_and_a_mask_given_is_used_as_given(tmp_path, monkeypat
     paths = {column: tmp_path / f"{column}.nii.gz" for column in files}
     for column, image in files.items():
         write_image(paths[column], image)
-    write_manifest(tmp_path / "raw.csv", [Row("p1", "a", "train", paths=paths)])
+    write_manifest(tmp_path / "raw.csv", [ManifestRow("p1", "a", "train", paths=paths)])
     done = prepare([tmp_path / "raw.csv"], tmp_path / "out", quick("bias.enabled=false"), jobs=1)
     (row,) = read_manifest(done.manifest).rows
     np.testing.assert_array_equal(read_labels(row.path("mask")).array, labels > 0)

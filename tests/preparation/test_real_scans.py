@@ -27,7 +27,7 @@ def mni_pair(real_scans):
     return t1w, t2w, brain_mask(t1w).array
 
 
-def test_twenty_known_moves_are_recovered_to_a_third_of_a_millimetre(real_scans):
+def test_twenty_known_moves_are_recovered_to_a_third_of_a_millimeter(real_scans):
     t1w, t2w, mask = mni_pair(real_scans)
     points = mask_points(t1w.space, mask)
     own = register(t1w, t2w, mask, starts=[np.eye(4)]).fixed_to_moving

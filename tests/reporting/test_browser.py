@@ -47,7 +47,7 @@ def files(evaluation, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def page(browser, files, request):
-    """The page, opened from disk; afterwards, nothing may have been said or asked for.
+    """The page, opened from disk; afterward, nothing may have been said or asked for.
 
     It has viewers only for a test marked so, since they take seconds.
     """
@@ -186,16 +186,16 @@ def test_the_viewer_shows_heads_and_the_error_fades_with_the_slider(page, keep):
         assert (brightness > 60).mean() > 0.1, f"{role} is blank"
         assert (brightness < 20).mean() > 0.1, f"{role} has no background"
         assert brightness.std() > 30
-    colour = lambda pixels: np.abs(pixels[..., 0] - pixels[..., 2])  # noqa: E731
+    color = lambda pixels: np.abs(pixels[..., 0] - pixels[..., 2])  # noqa: E731
     error = panel("error")
-    with_error = colour(error) > 60
+    with_error = color(error) > 60
     assert with_error.mean() > 0.02
     axial = error[:, : error.shape[1] // 3]  # the prediction is too bright behind, at the bottom, and too dark in front
     bright, dark = (np.argwhere(sign * (axial[..., 0] - axial[..., 2]) > 90)[:, 0] for sign in (1, -1))
     assert bright.mean() > dark.mean() + 40
     slider = viewer.get_by_label("Error overlay")
     slider.fill("0")
-    without = colour(panel("error", "_without")) > 60
+    without = color(panel("error", "_without")) > 60
     assert without.mean() < 0.3 * with_error.mean()  # the crosshair stays
 
     # the error is the one of the files: prediction = truth * ramp, in steps of the shown loss

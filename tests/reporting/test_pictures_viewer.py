@@ -152,6 +152,6 @@ def test_a_drawing_is_a_montage_and_on_demand_volumes(evaluation):
         assert montage.format == "WEBP"
         assert montage.width > 900
         pixels = np.asarray(montage.convert("RGB")).astype(int)
-    coloured = np.abs(pixels[..., 0] - pixels[..., 2]) > 60
-    assert coloured[:, : montage.width // 2].mean() < 0.001  # source and truth are grey
-    assert coloured[:, 3 * montage.width // 4 :].mean() > 0.02  # the error is red and blue
+    colored = np.abs(pixels[..., 0] - pixels[..., 2]) > 60
+    assert colored[:, : montage.width // 2].mean() < 0.001  # source and truth are gray
+    assert colored[:, 3 * montage.width // 4 :].mean() > 0.02  # the error is red and blue

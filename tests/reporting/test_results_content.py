@@ -157,7 +157,7 @@ def test_groups_are_the_models_rows(evaluation):
 
 def test_agreement_is_bland_and_altmans(evaluation):
     csf, gm, wm = content.agreements(read_results(evaluation))
-    assert [a.label for a in (csf, gm, wm)] == ["CSF", "Grey matter", "White matter"]
+    assert [a.label for a in (csf, gm, wm)] == ["CSF", "Gray matter", "White matter"]
     # differences 0.10, 0.12, 0.14, 0.16, 0.18: mean 0.14, SD 0.0316228
     assert csf.bias == pytest.approx(0.14)
     assert (csf.lower, csf.upper) == pytest.approx((0.14 - 1.96 * 0.0316228, 0.14 + 1.96 * 0.0316228), abs=1e-6)

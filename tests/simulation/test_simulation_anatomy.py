@@ -27,7 +27,7 @@ def test_volumes_are_those_of_people(heads):
         assert 350 < wm < 720
 
 
-def test_grid_is_centred_with_a_margin(heads):
+def test_grid_is_centered_with_a_margin(heads):
     for head in heads:
         np.testing.assert_array_equal(head.space.affine[:3, :3], 4.0 * np.eye(3))
         found = np.argwhere(head.mask)

@@ -28,7 +28,7 @@ def test_known_places_are_of_the_known_tissue(template, mm, tissue):
 @pytest.mark.parametrize("side", [1, -1])
 @pytest.mark.parametrize("name", ["pallidum", "red_nucleus", "putamen", "caudate"])
 def test_nuclei_hold_their_iron_on_both_sides(template, name, side):
-    x, y, z = NUCLEI[name].centre_mm
+    x, y, z = NUCLEI[name].center_mm
     near = [at(template, template.iron, (side * x + i, y + j, z)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     assert max(near) == pytest.approx(NUCLEI[name].iron - IRON_OF_CORTEX, rel=0.35)
 

@@ -25,7 +25,7 @@ def test_map_folds_nowhere(template, seed, flow_mm):
     displacement = draw_displacement(np.random.default_rng(seed + 50), shape, template)
     points = template_points(shape, displacement, HEAD)
     assert jacobian_determinant(points, 4.0).min() > 0
-    # and it is no near-identity: millimetres everywhere
+    # and it is no near-identity: millimeters everywhere
     assert np.sqrt((displacement**2).sum(0).mean()) > 3
 
 

@@ -76,7 +76,7 @@ def test_repeating_skips_what_is_finished_and_redoes_what_changed(run_folder, tm
 
 
 @pytest.mark.parametrize(
-    "other", [{"overlap": 0.5}, {"whole_head": False}, {"engine": "torch"}, {"precision": "bfloat16"}]
+    "other", [{"overlap": 0.5}, {"whole_volume": False}, {"engine": "torch"}, {"precision": "bfloat16"}]
 )
 def test_what_was_made_with_other_settings_is_made_again(run_folder, cohort, tmp_path, other):
     for settings, status in (({}, "ok"), (other, "ok"), (other, "skipped"), ({}, "ok")):
@@ -138,7 +138,7 @@ def test_windows_too_large_for_the_memory_are_cut_and_the_sidecar_names_their_bo
 ):
     """The brain has 23 x 37 x 25 voxels of model space; 24 x 22 x 26 fit the limit twice along the second axis."""
     monkeypatch.setattr("volumetric.model.predict.most_voxels", lambda width, device: 15_000)
-    infer([cohort], model=run_folder, out=tmp_path, split="val", whole_head=True, device="cpu", engine="torch")
+    infer([cohort], model=run_folder, out=tmp_path, split="val", whole_volume=True, device="cpu", engine="torch")
     (path,) = tmp_path.rglob("sub-*.json")
     windows = json.loads(path.read_text())["windows"]
     assert windows["grid_shape"] == [23, 37, 25]

@@ -42,8 +42,8 @@ def compare(
 
     Examples: `volumetric compare runs/old runs/new --out comparison` · `volumetric compare runs/new`
     """  # fmt: skip
-    from volumetric.evaluation.compare import DEFAULT_METRICS
-    from volumetric.evaluation.compare import compare as run
+    from volumetric.comparison.compare import DEFAULT_METRICS
+    from volumetric.comparison.compare import compare as run
 
     comparison = run(
         tables,

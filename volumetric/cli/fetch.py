@@ -19,7 +19,7 @@ def fetch(
 ) -> None:
     """Download a public data set and extract it. Repeating goes on where it stopped.
 
-    IXI: about 600 healthy people with T1w, T2w and PDw, several GB an archive, licence CC BY-SA 3.0.
+    IXI: about 600 healthy people with T1w, T2w and PDw, several GB an archive, license CC BY-SA 3.0.
 
     Example: `volumetric fetch ixi --out data/ixi --subjects 20`
     """

@@ -31,12 +31,12 @@ def infer(
         ),
     ] = "auto",
     overlap: Annotated[
-        float | None, typer.Option(help="Fraction of a window that neighbours share; the model's own if not given.")
+        float | None, typer.Option(help="Fraction of a window that neighbors share; the model's own if not given.")
     ] = None,
-    whole_head: Annotated[
+    whole_volume: Annotated[
         bool | None,
         typer.Option(
-            "--whole-head/--windows",
+            "--whole-volume/--windows",
             help="One pass over the whole head, the fastest, or windows; as the model has it if not given.",
             show_default=False,
         ),
@@ -44,7 +44,7 @@ def infer(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="The scans are raw: prepare them first as the training scans were.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Synthesise again what is there.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Synthesize again what is there.")] = False,
 ) -> None:
     """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
 
@@ -66,7 +66,7 @@ def infer(
         engine=engine,
         precision=precision,
         overlap=overlap,
-        whole_head=whole_head,
+        whole_volume=whole_volume,
         prepare=prepare,
         fresh=fresh,
     )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from volumetric.batch.subjects import progress
 from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.nifti import ImageError, read_image, read_labels
-from volumetric.manifest import CONTRASTS, LABELS, PATH_COLUMNS, Row
+from volumetric.manifest import CONTRASTS, LABELS, PATH_COLUMNS, ManifestRow
 
 MAX_READERS = 4
 """Scans that are read at once: each is held in memory whole."""
@@ -82,7 +82,7 @@ class Choice:
         num_off_grid: visits whose contrasts do not lie on one grid.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     skipped: tuple[Skipped, ...]
     num_off_grid: int
 
@@ -130,14 +130,14 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _row(visit: Visit, files: Mapping[str, Candidate], covariates: Mapping[Visit, Mapping[str, str]]) -> Row:
+def _row(visit: Visit, files: Mapping[str, Candidate], covariates: Mapping[Visit, Mapping[str, str]]) -> ManifestRow:
     subject, session = visit
     joined: dict[str, str] = {}
     own = [candidate.covariates for candidate in files.values()]
     for source in (covariates.get(visit, {}), covariates.get((subject, ""), {}), *own):
         joined |= {key: value for key, value in source.items() if value and not joined.get(key)}
     paths = {column: candidate.path for column, candidate in files.items()}
-    return Row(subject, session, paths=paths, covariates=joined)
+    return ManifestRow(subject, session, paths=paths, covariates=joined)
 
 
 def _read_all(candidates: Sequence[Candidate]) -> dict[tuple[Path, str], Space | str]:

@@ -12,7 +12,7 @@ from volumetric.cohort import bids, dicom, folders, ixi
 from volumetric.cohort.candidates import Found, Skipped, choose
 from volumetric.cohort.split import split_rows
 from volumetric.errors import InputError
-from volumetric.manifest import Row, write_manifest
+from volumetric.manifest import ManifestRow, write_manifest
 from volumetric.outputs import OutputError, write_csv
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Discovery:
     manifest: Path
     layout: str
     evidence: str
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     skipped: tuple[Skipped, ...]
     num_off_grid: int
 

@@ -24,7 +24,7 @@ INSTALL = "pip install 'volumetric[fetch]'"
 BASE_URLS = {"ixi": "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI/"}
 ARCHIVES = {"t1w": "IXI-T1.tar", "t2w": "IXI-T2.tar", "pdw": "IXI-PD.tar"}
 SPREADSHEET = "IXI.xls"
-LICENSE = "IXI data set (brain-development.org/ixi-dataset), licence CC BY-SA 3.0: name the source, share alike"
+LICENSE = "IXI data set (brain-development.org/ixi-dataset), license CC BY-SA 3.0: name the source, share alike"
 TIMEOUT_S = 60
 _CHUNK = 2**20
 

@@ -11,7 +11,7 @@ import numpy as np
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image, write_image
-from volumetric.manifest import Row, write_manifest
+from volumetric.manifest import ManifestRow, write_manifest
 from volumetric.outputs import check_same_settings, locked, versions, write_json
 from volumetric.simulation.scan import Person, Scan, draw_person, simulate
 from volumetric.simulation.template import load_template
@@ -116,14 +116,14 @@ def split_of(item: int) -> str:
     return SPLIT_OF[item % len(SPLIT_OF)]
 
 
-def _manifest_row(task: PhantomTask, item: int, numbers: Mapping[str, object]) -> Row:
+def _manifest_row(task: PhantomTask, item: int, numbers: Mapping[str, object]) -> ManifestRow:
     covariates = {"field_strength": str(numbers["field_strength"])}
-    return Row(task.name(item), split=split_of(item), paths=task.paths(item), covariates=covariates)
+    return ManifestRow(task.name(item), split=split_of(item), paths=task.paths(item), covariates=covariates)
 
 
 def _numbers(person: Person) -> Mapping[str, object]:
     tissues = {tissue: constants._asdict() for tissue, constants in person.tissues.items()}
-    return asdict(person) | {"tissues": tissues, "num_lesions": len(person.lesions.centres_mm)}
+    return asdict(person) | {"tissues": tissues, "num_lesions": len(person.lesions.centers_mm)}
 
 
 def _check(subjects: int, seed: int, spacing_mm: float) -> None:

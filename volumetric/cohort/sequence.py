@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 MIN_SLICES = 12
-"""Fewer slices are a localiser or a slab, no head."""
+"""Fewer slices are a localizer or a slab, no head."""
 
-_LOCALISER = re.compile(r"locali[sz]er|scout|survey|plan[_ -]?scan|three[_ -]?plane|3[_ -]?pl", re.IGNORECASE)
+_LOCALIZER = re.compile(r"locali[sz]er|scout|survey|plan[_ -]?scan|three[_ -]?plane|3[_ -]?pl", re.IGNORECASE)
 _MAP = re.compile(r"inv[_ -]?\d|t[12][_ -]?map|t[12]_images|phase", re.IGNORECASE)
 _NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "VELOCITY MAP"}
 _COMPUTED = {"ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE", "MPR", "REFORMATTED",
@@ -81,10 +81,10 @@ def _exclusion(sequence: Sequence) -> str:
     kinds = set(sequence.image_type)
     if sequence.modality != "MR":
         return f"the modality is {sequence.modality or 'not given'}, not MR"
-    if "LOCALIZER" in kinds or _LOCALISER.search(sequence.description) or sequence.num_orientations > 1:
-        return "a localiser"
+    if "LOCALIZER" in kinds or _LOCALIZER.search(sequence.description) or sequence.num_orientations > 1:
+        return "a localizer"
     if sequence.num_slices < MIN_SLICES:
-        return f"{sequence.num_slices} slices, expected at least {MIN_SLICES}: a localiser or a slab"
+        return f"{sequence.num_slices} slices, expected at least {MIN_SLICES}: a localizer or a slab"
     if kinds & _NOT_MAGNITUDE or _MAP.search(sequence.description):
         return "no magnitude image, or a map"
     if sequence.b_value > 0 or "EP" in sequence.techniques:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from volumetric.errors import InputError
-from volumetric.manifest import SPLITS, Row
+from volumetric.manifest import SPLITS, ManifestRow
 from volumetric.outputs import hash_json
 
 FEW_VALUES = 6
@@ -26,13 +26,13 @@ class SplitError(InputError):
 
 
 def split_rows(
-    rows: Sequence[Row],
+    rows: Sequence[ManifestRow],
     *,
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
     num_folds: int | None = None,
     seed: int = 0,
     stratify: Sequence[str] = (),
-) -> tuple[Row, ...]:
+) -> tuple[ManifestRow, ...]:
     """Fill the split, or the fold, of every row.
 
     All visits of a person stay together. Every stratum is dealt out in proportion, and so is the whole.
@@ -87,7 +87,7 @@ def _deal(order: Sequence[str], parts: Mapping[str, float]) -> dict[str, str]:
     return dealt
 
 
-def _people(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+def _people(rows: Sequence[ManifestRow]) -> dict[str, dict[str, str]]:
     """The covariates of each person: of visits that differ, the first that has a value."""
     people: dict[str, dict[str, str]] = {}
     for row in sorted(rows, key=lambda r: (r.subject_id, r.session_id)):

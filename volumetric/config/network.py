@@ -26,7 +26,7 @@ class UNetConfig(Section):
         1, description="2: the finest level works at half resolution, about seven times cheaper"
     )
     norm: Literal["instance", "batch", "group", "fixed_group", "none"] = Field(
-        "none", description="normalisation layer; batch, fixed_group and none do not depend on the window"
+        "none", description="normalization layer; batch, fixed_group and none do not depend on the window"
     )
 
     @property
@@ -54,7 +54,7 @@ class SegResNetConfig(Section):
     num_blocks: tuple[Width, ...] = Field(
         (1, 2, 2, 4), min_length=2, max_length=6, description="blocks at each level of the encoder, finest first"
     )
-    norm: Norm = Field("group", description="normalisation layer; group means 8 groups")
+    norm: Norm = Field("group", description="normalization layer; group means 8 groups")
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> SegResNetConfig:
@@ -75,7 +75,7 @@ class DynUNetConfig(Section):
     channels: Channels = Field(
         (32, 64, 128, 256), min_length=3, description="width of each level, finest first; at least three"
     )
-    norm: Norm = Field("instance", description="normalisation layer; group means 8 groups")
+    norm: Norm = Field("instance", description="normalization layer; group means 8 groups")
 
     @property
     def stride(self) -> int:
@@ -88,7 +88,7 @@ class SwinUNETRConfig(Section):
 
     name: Literal["swinunetr"]
     width: int = Field(24, ge=12, le=384, multiple_of=12, description="channels of the finest level")
-    norm: Norm = Field("instance", description="normalisation layer of the convolutions; group means 8 groups")
+    norm: Norm = Field("instance", description="normalization layer of the convolutions; group means 8 groups")
 
     @property
     def stride(self) -> int:
@@ -116,7 +116,7 @@ NetworkConfig = Annotated[
 """Any of them; without a `name`, the `unet`."""
 
 
-def may_see_whole_heads(network: NetworkConfig) -> bool:
+def may_see_whole_volumes(network: NetworkConfig) -> bool:
     """Whether statistics of the window itself have no part in the picture."""
     return isinstance(network, SeedUNetConfig) or network.norm in ("batch", "fixed_group", "none")
 

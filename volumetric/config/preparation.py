@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from volumetric.config.run import Contrast, Millimetres
+from volumetric.config.run import Contrast, Millimeters
 from volumetric.config.section import Section
 
 RECIPE_FILE = "preparation.yaml"
@@ -34,7 +34,7 @@ class RegistrationConfig(Section):
         "rigid", description="rigid is right for one head on one day; affine absorbs scaling errors of a scanner"
     )
     num_starts: int = Field(
-        4, ge=1, le=100, description="where the search begins: the scanner's coordinates, centres of mass, random moves"
+        4, ge=1, le=100, description="where the search begins: the scanner's coordinates, centers of mass, random moves"
     )
 
 
@@ -44,7 +44,7 @@ class GridConfig(Section):
     space: Literal["reference", "mni"] = Field(
         "reference", description="the reference image's own place, or MNI152 by an affine registration"
     )
-    spacing_mm: Millimetres | None = Field(
+    spacing_mm: Millimeters | None = Field(
         None, description="isotropic voxel size; null keeps the reference's own (mni: 1)"
     )
     crop_margin_mm: float | None = Field(
@@ -66,7 +66,7 @@ class QualityConfig(Section):
         (0.98, 0.8), description="share of the brain inside the other scan's field of view, below"
     )
     snr: Threshold = Field((8, 3), description="in-mask median over noise SD, below")
-    nmi_gain: Threshold = Field((-0.002, -0.02), description="normalised mutual information, after minus before, below")
+    nmi_gain: Threshold = Field((-0.002, -0.02), description="normalized mutual information, after minus before, below")
 
 
 class PreparationConfig(Section):

@@ -11,12 +11,12 @@ from volumetric.config.section import Section
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
-Millimetres = Annotated[float, Field(ge=0.2, le=6)]
+Millimeters = Annotated[float, Field(ge=0.2, le=6)]
 Voxels = Annotated[int, Field(ge=8, le=1024)]
 
 
 class TaskConfig(Section):
-    """What is learnt from what."""
+    """What is learned from what."""
 
     sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts the network sees")
     target: Contrast = Field("t2w", description="contrast the network writes")
@@ -31,7 +31,7 @@ class TaskConfig(Section):
 class SpaceConfig(Section):
     """The grid the network works on."""
 
-    spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = Field(
+    spacing_mm: tuple[Millimeters, Millimeters, Millimeters] | None = Field(
         None, description="voxel size in model space; null keeps each scan's own"
     )
 
@@ -51,7 +51,7 @@ class PatchConfig(Section):
     """What the network sees at once, in training and in inference."""
 
     size: tuple[Voxels, Voxels, Voxels] = Field((96, 96, 96), description="voxels of model space, RAS order")
-    batch_size: int = Field(4, ge=1, le=256, description="patches in an optimiser step, per device")
+    batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, per device")
     num_per_volume: int = Field(2, ge=1, le=256, description="how many of these come from one volume")
 
     @model_validator(mode="after")
@@ -113,11 +113,11 @@ class LossConfig(Section):
 
 
 class OptimConfig(Section):
-    """The optimiser and its schedule."""
+    """The optimizer and its schedule."""
 
     lr: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-5, ge=0, le=1)
-    num_steps: int = Field(50_000, ge=1, description="optimiser steps of the whole run")
+    num_steps: int = Field(50_000, ge=1, description="optimizer steps of the whole run")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(
@@ -137,7 +137,7 @@ class ValidationConfig(Section):
 class InferenceConfig(Section):
     """How patches are stitched; goes into the model folder as its default."""
 
-    overlap: float = Field(0.25, ge=0, le=0.9, description="fraction of a patch that neighbouring windows share")
+    overlap: float = Field(0.25, ge=0, le=0.9, description="fraction of a patch that neighboring windows share")
 
 
 class RunConfig(Section):

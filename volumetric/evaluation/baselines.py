@@ -14,7 +14,7 @@ from volumetric.errors import InputError
 from volumetric.evaluation.pairing import read_scored
 from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.intensity import PooledIntensities
-from volumetric.manifest import Row
+from volumetric.manifest import ManifestRow
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class TrainingIntensities:
         return None
 
 
-def pool_training(rows: Sequence[Row], source: str, target: str) -> TrainingIntensities:
+def pool_training(rows: Sequence[ManifestRow], source: str, target: str) -> TrainingIntensities:
     """Read the training people; who cannot be read is reported and left out."""
     pooled = TrainingIntensities()
     with progress("baselines: reading train", len(rows), "subjects") as advance:

@@ -84,7 +84,7 @@ def lesion_visibility(
             lost += not made >= _LOST * true
     middle, sd = levels[id(prediction)]
     true_middle, true_sd = levels[id(scored.truth)]
-    # Not at the rim of white matter, where a voxel holds grey matter or fluid too.
+    # Not at the rim of white matter, where a voxel holds gray matter or fluid too.
     inner = binary_erosion(clean)
     spots = _parts(inner & (prediction > middle + _SPOT_SD * sd), num_least)
     invented = sum(scored.truth[spot].mean() < true_middle + _QUIET_SD * true_sd for spot in spots)

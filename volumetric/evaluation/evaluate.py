@@ -18,7 +18,7 @@ from volumetric.evaluation.pairing import Predictions, check_scale, open_predict
 from volumetric.evaluation.repeatability import repeatability_rows
 from volumetric.evaluation.scoring import MODEL, Scoring, Settings
 from volumetric.evaluation.summary import summary_rows
-from volumetric.manifest import Row, read_manifest
+from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.table import METRICS
 from volumetric.model.predict import pick_device
@@ -136,7 +136,7 @@ def evaluate(
     return Evaluation(outcomes, table, summary)
 
 
-def _covariates(rows: Sequence[Row]) -> list[str]:
+def _covariates(rows: Sequence[ManifestRow]) -> list[str]:
     """Their columns, in order of first appearance.
 
     Raises:
@@ -160,7 +160,7 @@ def _run(predictions: Path) -> dict[str, object] | None:
     return {"seed": settings.pop("seed", 0), "settings_sha256": hash_json(settings), "folder": str(file.parent)}
 
 
-def _without_swaps(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _without_swaps(rows: Sequence[ManifestRow], outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes; a prediction that shows another person of the cohort has failed."""
     everybody = {
         row.name: Likeness.unpack(_mapping(outcome.row["likeness"]))
@@ -196,7 +196,7 @@ def _data_range(found: Predictions, training: TrainingIntensities) -> float:
     return float(stated)
 
 
-def _rows(subject: Row, outcome: Outcome) -> list[dict[str, Any]]:
+def _rows(subject: ManifestRow, outcome: Outcome) -> list[dict[str, Any]]:
     """The rows of `per_subject.csv` of one subject; a failed one has a row with the reason."""
     key: dict[str, Any] = {"subject_id": subject.subject_id, "session_id": subject.session_id}
     if outcome.status == "failed":

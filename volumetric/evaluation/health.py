@@ -28,7 +28,7 @@ def shift_mm(truth: Volume, prediction: Volume, mask: Mask, spacing_mm: NDArray[
     """How far the prediction lies from the truth: where the correlation of their edges is highest.
 
     Gradient magnitudes (Gaussian, 1 voxel) are correlated inside the mask, away from its rim, at all shifts of up to 3
-    voxels along each axis; a parabola through the best and its neighbours along each axis gives the fraction.
+    voxels along each axis; a parabola through the best and its neighbors along each axis gives the fraction.
 
     Returns:
         mm, 0 or more; NaN where the brain is too small or an image has no edges in it.

@@ -18,7 +18,7 @@ from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.intensity import INTENSITY_SCALE, in_reference_units, reference_scale
 from volumetric.imaging.mask import MaskRule, brain_mask
 from volumetric.imaging.nifti import SUFFIXES, Image, read_image, read_labels, stem
-from volumetric.manifest import Row
+from volumetric.manifest import ManifestRow
 from volumetric.model.space import check_one_grid
 
 
@@ -66,7 +66,7 @@ class Predictions:
     listed: Mapping[tuple[str, str], Mapping[str, str]] | None
     pattern: str | None = None
 
-    def find(self, row: Row) -> Path:
+    def find(self, row: ManifestRow) -> Path:
         """The prediction of a subject.
 
         Raises:
@@ -92,7 +92,7 @@ class Predictions:
             )
         return files[0]
 
-    def _by_pattern(self, row: Row, pattern: str) -> Path:
+    def _by_pattern(self, row: ManifestRow, pattern: str) -> Path:
         named = pattern.format(subject_id=escape(row.subject_id), session_id=escape(row.session_id))
         files = [file for file in sorted(self.folder.glob(named)) if file.name.endswith(SUFFIXES)]
         if len(files) != 1:
@@ -145,7 +145,7 @@ def open_predictions(folder: Path, pattern: str | None = None) -> Predictions:
     return Predictions(folder, facts, listed)
 
 
-def on_its_grid(row: Row, prediction: Path, target: str) -> Row:
+def on_its_grid(row: ManifestRow, prediction: Path, target: str) -> ManifestRow:
     """The row's prepared pair, or its native one where that is on the prediction's grid."""
     native = row.native()
     if native is None:
@@ -155,7 +155,7 @@ def on_its_grid(row: Row, prediction: Path, target: str) -> Row:
     return row if prepared or not same_space(read_image(native.path(target)).space, space) else native
 
 
-def read_scored(row: Row, source: str, target: str) -> Scored:
+def read_scored(row: ManifestRow, source: str, target: str) -> Scored:
     """Read source and truth of a subject by the intensity rule: each divided by its own in-mask median.
 
     Raises:
@@ -245,7 +245,7 @@ def check_scale(scale: str) -> str:
     raise PairingError(f"--prediction-scale {scale}: expected reference, own-median or a positive number")
 
 
-def _names(path: Path, row: Row) -> bool:
+def _names(path: Path, row: ManifestRow) -> bool:
     name, subject = stem(path), row.subject_id.removeprefix("sub-")
     session = row.session_id.removeprefix("ses-")
     bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")

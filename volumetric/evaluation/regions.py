@@ -12,7 +12,7 @@ from volumetric.evaluation.pairing import Scored
 from volumetric.evaluation.segmentation import CSF, GM, WM, segment
 from volumetric.imaging.geometry import same_space
 from volumetric.imaging.nifti import read_labels
-from volumetric.manifest import Row
+from volumetric.manifest import ManifestRow
 
 TISSUES: Mapping[str, int] = {"csf": CSF, "gm": GM, "wm": WM}
 _AIR = 0.025
@@ -26,7 +26,7 @@ class RegionError(InputError):
 
 
 def regions(
-    row: Row, scored: Scored, *, data_range: float, automatic: bool
+    row: ManifestRow, scored: Scored, *, data_range: float, automatic: bool
 ) -> tuple[dict[str, Mask], NDArray[np.uint8] | None]:
     """The regions of a subject, those without a voxel left out.
 
@@ -58,13 +58,13 @@ def regions(
     return {name: mask for name, mask in found.items() if mask.any()}, tissues
 
 
-def _labels(row: Row, column: str, scored: Scored) -> NDArray[np.uint8] | None:
+def _labels(row: ManifestRow, column: str, scored: Scored) -> NDArray[np.uint8] | None:
     if column not in row.paths:
         return None
     image = read_labels(row.path(column))
     if not same_space(image.space, scored.grid.space):
         raise RegionError(
             f"subject {row.name}: `{column}` ({row.path(column)}, shape {image.space.shape}) and the truth "
-            f"(shape {scored.grid.space.shape}) lie on different grids; resample the labels with nearest neighbours"
+            f"(shape {scored.grid.space.shape}) lie on different grids; resample the labels with nearest neighbors"
         )
     return image.array.astype(np.uint8)

@@ -28,7 +28,7 @@ from volumetric.evaluation.pairing import (
 from volumetric.evaluation.regions import regions
 from volumetric.evaluation.segmentation import WM
 from volumetric.imaging.geometry import spacing_mm
-from volumetric.manifest import NATIVE, Row
+from volumetric.manifest import NATIVE, ManifestRow
 from volumetric.metrics.table import score
 from volumetric.outputs import hash_file, hash_json, versions, write_json
 
@@ -76,7 +76,7 @@ class Loaded:
         divisor: what the file's values were divided by.
     """
 
-    row: Row
+    row: ManifestRow
     file: Path
     scored: Scored
     prediction: Volume
@@ -98,17 +98,17 @@ class Scoring:
         self._found, self._training, self._settings = found, training, settings
         self._device, self._out, self._fresh = device, out, fresh
 
-    def name(self, item: Row) -> str:
+    def name(self, item: ManifestRow) -> str:
         return item.name
 
-    def finished(self, item: Row) -> Mapping[str, object] | None:
+    def finished(self, item: ManifestRow) -> Mapping[str, object] | None:
         file = self._file(item)
         if self._fresh or not file.is_file():
             return None
         before: dict[str, object] = json.loads(file.read_text())
         return before if before["fingerprint"] == self._fingerprint(item) else None
 
-    def read(self, item: Row) -> Loaded:
+    def read(self, item: ManifestRow) -> Loaded:
         file = self._found.find(item)
         row = on_its_grid(item, file, self._settings.target)
         scored = read_scored(row, self._settings.source, self._settings.target)
@@ -117,7 +117,7 @@ class Scoring:
             raise ScoringError(f"subject {item.name}: the prediction {file} is 0 everywhere in the brain")
         return Loaded(row, file, scored, prediction, divisor)
 
-    def compute(self, item: Row, loaded: Loaded) -> dict[str, Any]:
+    def compute(self, item: ManifestRow, loaded: Loaded) -> dict[str, Any]:
         scored, prediction = loaded.scored, loaded.prediction
         segment_t1w = self._settings.segmentation and self._settings.source == "t1w"
         masks, tissues = regions(loaded.row, scored, data_range=self._settings.data_range, automatic=segment_t1w)
@@ -151,7 +151,7 @@ class Scoring:
             "rows": rows,
         }
 
-    def write(self, item: Row, result: dict[str, Any]) -> Mapping[str, object]:
+    def write(self, item: ManifestRow, result: dict[str, Any]) -> Mapping[str, object]:
         content = {"fingerprint": self._fingerprint(item), **result}
         write_json(self._file(item), content)
         return content
@@ -202,10 +202,10 @@ class Scoring:
             for region, values in scores.items()
         ]
 
-    def _file(self, item: Row) -> Path:
+    def _file(self, item: ManifestRow) -> Path:
         return self._out / "subjects" / f"{item.name.replace('/', '_')}.json"
 
-    def _fingerprint(self, item: Row) -> str:
+    def _fingerprint(self, item: ManifestRow) -> str:
         images = (self._settings.source, self._settings.target, "mask")
         columns = [*images, *(NATIVE + column for column in images), "tissues", "lesions"]
         files = [item.path(column) for column in columns if column in item.paths]

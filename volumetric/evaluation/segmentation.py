@@ -17,10 +17,10 @@ _DARKEST = 0.05
 
 
 def segment(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Divide a brain into CSF, grey and white matter: the darkest, middle and brightest of three classes.
+    """Divide a brain into CSF, gray and white matter: the darkest, middle and brightest of three classes.
 
-    Expectation maximisation of a Gaussian mixture with a Markov random field (Zhang, Brady and Smith, IEEE Trans. Med.
-    Imaging 20(1), 2001), beta 0.1, at most 20 iterations. Intensities alone decide, so deep grey nuclei of a T1w often
+    Expectation maximization of a Gaussian mixture with a Markov random field (Zhang, Brady and Smith, IEEE Trans. Med.
+    Imaging 20(1), 2001), beta 0.1, at most 20 iterations. Intensities alone decide, so deep gray nuclei of a T1w often
     come out as white matter. Voxels that the classifier takes for background get the class with the nearest mean.
 
     Args:
@@ -28,7 +28,7 @@ def segment(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.u
         mask: brain `(I, J, K)`.
 
     Returns:
-        Labels `(I, J, K)`: 0 outside the mask, 1 CSF, 2 grey and 3 white matter; the same for the same image.
+        Labels `(I, J, K)`: 0 outside the mask, 1 CSF, 2 gray and 3 white matter; the same for the same image.
     """
     from dipy.segment.tissue import TissueClassifierHMRF
 
@@ -57,7 +57,7 @@ def segment(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.u
 def combine(t1w: NDArray[np.float32], t2w: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(T1w - T2w) / (T1w + T2w) of images in reference units: both contrasts in one, CSF darkest.
 
-    After Misaki et al. (Magn. Reson. Med. 74(6), 2015), who sharpen grey against white matter so.
+    After Misaki et al. (Magn. Reson. Med. 74(6), 2015), who sharpen gray against white matter so.
 
     Returns:
         float32 `(I, J, K)` in [-1, 1], 0 outside the mask.

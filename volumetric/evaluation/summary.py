@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.metrics.statistics import summarise_columns
+from volumetric.metrics.statistics import summarize_columns
 from volumetric.metrics.table import METRICS
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def summary_rows(
     *,
     units: Mapping[str, str] | None = None,
 ) -> list[dict[str, object]]:
-    """Summarise the rows of `per_subject.csv` over people, all of them and by covariate.
+    """Summarize the rows of `per_subject.csv` over people, all of them and by covariate.
 
     Sessions of one person are not independent, so they are averaged first and every statistic is over people; a
     session's value that is not finite makes the person's so. A person whose sessions fall into several groups counts
@@ -63,7 +63,7 @@ def summary_rows(
         covariates: columns to group by. Every value is a group (`site=guys`); of numbers with more than 6 different
             values the tertiles of people are, named by their lowest and highest value (`age=31-46`); an empty cell
             (or `n/a`) is `unknown`. Text with more than 20 different values is no group and is reported.
-        units: from a column to summarise to its unit; default those of `METRICS`.
+        units: from a column to summarize to its unit; default those of `METRICS`.
 
     Returns:
         One dictionary per group, method, region and metric: `n` people, `num_missing` of the group without a scored
@@ -82,7 +82,7 @@ def summary_rows(
     summaries: list[dict[str, object]] = []
     for group, chosen in groups:
         expected = num_subjects if group == EVERYBODY else len(np.unique(cells.people[chosen]))
-        summaries += _summarise(cells, group, chosen, expected, units)
+        summaries += _summarize(cells, group, chosen, expected, units)
     return summaries
 
 
@@ -112,7 +112,7 @@ def _cells(rows: Sequence[Row], visits: list[tuple[str, str]], names: list[str],
     return _Cells(keys, np.array([person_of[subject] for subject, _ in visits], dtype=np.int64), values, present)
 
 
-def _summarise(
+def _summarize(
     cells: _Cells, group: str, chosen: Flags, expected: int, units: Mapping[str, str]
 ) -> list[dict[str, object]]:
     """The summaries of the chosen visits."""
@@ -123,7 +123,7 @@ def _summarise(
     with np.errstate(invalid="ignore"):
         np.add.at(totals, place, np.where(cells.present[chosen, :, None], cells.values[chosen], 0))
         means = totals / np.where(counts > 0, counts, np.nan)[:, :, None]
-    found = summarise_columns(means.reshape(len(people), -1))
+    found = summarize_columns(means.reshape(len(people), -1))
     num_scored = (counts > 0).sum(axis=0)
     summaries: list[dict[str, object]] = []
     for key, (method, region) in enumerate(cells.keys):

@@ -26,7 +26,7 @@ def alignment_figure(
 ) -> None:
     """Three planes through the middle of the brain, the mask's outline on single volumes.
 
-    Grey goes from 0 to the 99th in-mask percentile of each volume. Left in the picture is the patient's left.
+    Gray goes from 0 to the 99th in-mask percentile of each volume. Left in the picture is the patient's left.
 
     Args:
         panels: the columns; all volumes along RAS axes, on the mask's grid.
@@ -38,12 +38,12 @@ def alignment_figure(
     width, depth, height = np.array(mask.shape) * spacing_mm
     figure = new_figure(2.9 * len(panels), 2.9 * (depth + 2 * height) / max(width, depth), dark=True)
     axes = figure.subplots(3, len(panels), height_ratios=[depth, height, height], squeeze=False)
-    centre = np.argwhere(mask).mean(axis=0).round().astype(int)
+    center = np.argwhere(mask).mean(axis=0).round().astype(int)
     for column, panel in enumerate(panels):
         shown = [volume / max(float(np.quantile(volume[mask], 0.99)), 1e-9) for volume in panel.volumes]
         for row, (axis, along, up) in enumerate(((2, 0, 1), (1, 0, 2), (0, 1, 2))):
-            planes = [np.take(volume, centre[axis], axis).T for volume in shown]
-            outline = np.take(mask, centre[axis], axis).T
+            planes = [np.take(volume, center[axis], axis).T for volume in shown]
+            outline = np.take(mask, center[axis], axis).T
             plane = planes[0] if len(planes) == 1 else np.where(_board(outline.shape, spacing_mm, along, up), *planes)
             ax = axes[row, column]
             aspect = spacing_mm[up] / spacing_mm[along]

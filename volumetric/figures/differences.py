@@ -14,7 +14,7 @@ from volumetric.figures.canvas import new_figure, save_png
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito's blue and orange, told apart with every kind of colour vision; shapes say the same.
+# Okabe & Ito's blue and orange, told apart with every kind of color vision; shapes say the same.
 _BETTER, _WORSE, _EQUAL = ("#0072B2", "o"), ("#D55E00", "v"), ("0.45", "s")
 _SPREAD = 0.16
 
@@ -58,16 +58,16 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
         values = np.sort(row.values[np.isfinite(row.values)])
         height = place + 0.18 + _SPREAD * _jitter(len(values))
         gains = values if panel.higher_is_better else -values
-        for chosen, (colour, marker) in ((gains > 0, _BETTER), (gains < 0, _WORSE), (gains == 0, _EQUAL)):
+        for chosen, (color, marker) in ((gains > 0, _BETTER), (gains < 0, _WORSE), (gains == 0, _EQUAL)):
             axes.scatter(
-                values[chosen], height[chosen], s=26, c=colour, marker=marker, alpha=0.8, linewidths=0, zorder=2
+                values[chosen], height[chosen], s=26, c=color, marker=marker, alpha=0.8, linewidths=0, zorder=2
             )
         if np.isfinite(row.ci95_low):
             axes.plot([row.ci95_low, row.ci95_high], [place - 0.2] * 2, color="black", linewidth=2, zorder=3)
         axes.plot([row.mean], [place - 0.2], "D", color="black", markersize=6, zorder=4)
     # Empty marks, so that the legend is complete whatever a panel holds.
-    for (colour, marker), label in ((_BETTER, "subject: better"), (_WORSE, "worse"), (_EQUAL, "equal")):
-        axes.scatter([], [], s=26, c=colour, marker=marker, linewidths=0, label=label)
+    for (color, marker), label in ((_BETTER, "subject: better"), (_WORSE, "worse"), (_EQUAL, "equal")):
+        axes.scatter([], [], s=26, c=color, marker=marker, linewidths=0, label=label)
     axes.plot([], [], "D-", color="black", markersize=6, linewidth=2, label="mean, 95 % CI")
     axes.axvline(0, color="0.3", linewidth=1, zorder=1)
     low, high = axes.get_xlim()
@@ -81,5 +81,5 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
 
 
 def _jitter(count: int) -> NDArray[np.float64]:
-    """Heights `(count,)` in [-1, 1] that spread neighbours apart, the same in every picture."""
+    """Heights `(count,)` in [-1, 1] that spread neighbors apart, the same in every picture."""
     return np.asarray(2 * ((np.arange(count) * 0.618033988749895) % 1) - 1, dtype=np.float64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from volumetric.figures.canvas import new_figure, save_png
 
-GREY_UPPER = 2.5
+GRAY_UPPER = 2.5
 """White, in reference units: T2w fluid is about that bright."""
 SOURCE_UPPER = 1.8
 """White of the sources."""
@@ -43,7 +43,7 @@ def draw_montage(
 ) -> Figure:
     """Three planes through the middle of sources, truth, prediction and error (prediction - truth).
 
-    Left in the picture is the patient's left; in reference units grey goes from 0 to 2.5 (sources: 1.8), the error
+    Left in the picture is the patient's left; in reference units gray goes from 0 to 2.5 (sources: 1.8), the error
     from -1 to 1.
 
     Args:
@@ -60,7 +60,7 @@ def draw_montage(
     axes = figure.subplots(3, len(columns), height_ratios=[depth, height, height], squeeze=False)
     for column, (name, volume) in enumerate(columns.items()):
         error = column == len(columns) - 1
-        upper = ERROR_UPPER if error else SOURCE_UPPER if name in volumes else GREY_UPPER
+        upper = ERROR_UPPER if error else SOURCE_UPPER if name in volumes else GRAY_UPPER
         # the middle of the brain's length is between its ventricles, so a little above and beside it
         planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
         for row, (plane, up, along) in enumerate(planes):

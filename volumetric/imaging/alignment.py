@@ -27,7 +27,7 @@ from volumetric.imaging.geometry import (
 from volumetric.imaging.mask import BrainMask, MaskRule, brain_mask
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.registration import Matrix, register
-from volumetric.imaging.resample import continue_outwards, resample
+from volumetric.imaging.resample import continue_outward, resample
 
 VOXEL_LIMITS_MM = (0.2, 6.0)
 """A scan with other voxels has a wrong header, or is no scan of a head that can be used."""
@@ -82,7 +82,7 @@ class Alignment:
         if self.prepared is self.native:
             return image
         scan = self.native.mask
-        spread = continue_outwards(image.array, self.prepared.mask.array)
+        spread = continue_outward(image.array, self.prepared.mask.array)
         seen = moved(image.space, inverse(self.to_prepared))
         return scan.with_array(resample(spread, seen, scan.space, "cubic") * scan.array)
 
@@ -184,7 +184,7 @@ def check_voxels(image: Image, *, name: str) -> None:
     if (sides < low).any() or (sides > high).any():
         raise AlignmentError(
             f"{name} has voxels of {' x '.join(f'{s:.3g}' for s in sides)} mm, expected {low:g} to {high:g} mm a side; "
-            "check the header (is it in metres or microns?), or give a scan with thinner slices"
+            "check the header (is it in meters or microns?), or give a scan with thinner slices"
         )
 
 

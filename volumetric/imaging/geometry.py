@@ -27,7 +27,7 @@ class Space:
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
-        """Millimetres per voxel along each axis, `(3,)`: the column norms of the affine."""
+        """Millimeters per voxel along each axis, `(3,)`: the column norms of the affine."""
         return spacing_mm(self.affine)
 
 
@@ -64,7 +64,7 @@ class Flips:
 
 
 def spacing_mm(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Millimetres per voxel along each axis, `(3,)`."""
+    """Millimeters per voxel along each axis, `(3,)`."""
     norms: NDArray[np.float64] = np.linalg.norm(affine[:3, :3], axis=0)
     return norms
 
@@ -90,20 +90,20 @@ def same_space(a: Space, b: Space, *, tolerance_mm: float = 1e-2) -> bool:
 
 
 def with_spacing(space: Space, target_mm: tuple[float, float, float]) -> Space:
-    """The grid of another spacing that covers the same box: same axes, same centre.
+    """The grid of another spacing that covers the same box: same axes, same center.
 
     The number of voxels is rounded up, so the new grid may reach over the old one by less than a voxel:
 
         old  |--0--|--1--|--2--|--3--|--4--|      5 x 1 mm
-        new |----0----|----1----|----2----|       3 x 2 mm, centred on the same point
+        new |----0----|----1----|----2----|       3 x 2 mm, centered on the same point
     """
     old_mm, new_mm = space.spacing_mm, np.asarray(target_mm, dtype=np.float64)
     # A header's float32 leaves 4 mm as 4.0000002: a thousandth of a voxel is no voxel more.
     shape = np.ceil(np.array(space.shape) * old_mm / new_mm - 1e-3).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = space.affine[:3, :3] / old_mm * new_mm
-    centre = space.affine[:3, :3] @ ((np.array(space.shape) - 1) / 2) + space.affine[:3, 3]
-    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    center = space.affine[:3, :3] @ ((np.array(space.shape) - 1) / 2) + space.affine[:3, 3]
+    affine[:3, 3] = center - affine[:3, :3] @ ((shape - 1) / 2)
     return Space((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 

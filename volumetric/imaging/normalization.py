@@ -1,4 +1,4 @@
-"""Normalisations of a source by one table: each finds the units of an image, applies them, and inverts them."""
+"""Normalizations of a source by one table: each finds the units of an image, applies them, and inverts them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class AffineUnits:
     scale: float
 
     def apply(self, array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Normalise `(I, J, K)`; 0 outside the mask."""
+        """Normalize `(I, J, K)`; 0 outside the mask."""
         return standardize(array, mask, self.center, self.scale)
 
     def invert(self, array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Denormalise `(I, J, K)`; 0 outside the mask."""
+        """Denormalize `(I, J, K)`; 0 outside the mask."""
         back: NDArray[np.float32] = np.where(mask, array * np.float32(self.scale) + np.float32(self.center), 0)
         return back
 
@@ -46,16 +46,16 @@ class LandmarkUnits:
     standard: Numbers
 
     def apply(self, array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Normalise `(I, J, K)`; 0 outside the mask."""
+        """Normalize `(I, J, K)`; 0 outside the mask."""
         return _along(array, mask, self.landmarks, self.standard)
 
     def invert(self, array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Denormalise `(I, J, K)`; 0 outside the mask."""
+        """Denormalize `(I, J, K)`; 0 outside the mask."""
         return _along(array, mask, self.standard, self.landmarks)
 
 
 @dataclass(frozen=True)
-class GreyUnits:
+class GrayUnits:
     """8 bits: whole levels 0 to 255, each `width` units wide. What lies outside goes to the nearest level."""
 
     width: float
@@ -71,7 +71,7 @@ class GreyUnits:
         return middle
 
 
-Units = AffineUnits | LandmarkUnits | GreyUnits
+Units = AffineUnits | LandmarkUnits | GrayUnits
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Normalizer:
 
     Attributes:
         measure: image `(I, J, K)`, mask and contrast -> what is the image's own.
-        units: what is its own, and what was learnt from the training people -> its units.
+        units: what is its own, and what was learned from the training people -> its units.
         learn: intensities of each training person -> what they share; None where every image stands alone.
     """
 
@@ -88,19 +88,19 @@ class Normalizer:
     units: Callable[[Numbers, Numbers], Units]
     learn: Callable[[Iterable[PooledIntensities]], Numbers] | None = None
 
-    def fit(self, array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str, learnt: Numbers = ()) -> Units:
+    def fit(self, array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str, learned: Numbers = ()) -> Units:
         """The units of one image.
 
         Args:
-            array: `(I, J, K)`; reference units for what was learnt from people, any units otherwise.
+            array: `(I, J, K)`; reference units for what was learned from people, any units otherwise.
             mask: `(I, J, K)`, derived from the source.
             contrast: such as `t1w`; tells which tissue is the brightest, and names the image in an error.
-            learnt: what `learn` returned.
+            learned: what `learn` returned.
 
         Raises:
             IntensityError: the image has no spread, or no peak, where one is needed.
         """
-        return self.units(self.measure(array, mask, contrast), learnt)
+        return self.units(self.measure(array, mask, contrast), learned)
 
 
 def _zscore(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
@@ -167,29 +167,29 @@ def _standard_landmarks(people: Iterable[PooledIntensities]) -> Numbers:
     return _rising(np.mean(scaled, axis=0), "the training people")
 
 
-def _grey_simple(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _gray_simple(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
     """The 65,536 levels of 16 bits in 256 equal parts (Kawahara and Nagata 2021); for scanner units."""
     return (256.0,)
 
 
-def _grey_adaptive(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _gray_adaptive(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
     """The levels up to the largest value in 256 equal parts (Kawahara and Nagata 2021)."""
     return (_positive(float(array[mask].max()) / 256, contrast, "largest value"),)
 
 
 NORMALIZERS: dict[str, Normalizer] = {
     "zscore": Normalizer(_zscore, lambda own, _: AffineUnits(*own)),
-    "pooled": Normalizer(_nothing, lambda _, learnt: AffineUnits(*learnt), _pooled),
+    "pooled": Normalizer(_nothing, lambda _, learned: AffineUnits(*learned), _pooled),
     "robust": Normalizer(_robust, lambda own, _: AffineUnits(*own)),
     "percentile": Normalizer(_percentile, lambda own, _: AffineUnits(*own)),
     "white_stripe": Normalizer(_white_stripe, lambda own, _: AffineUnits(*own)),
     "nyul": Normalizer(_landmarks, LandmarkUnits, _standard_landmarks),
     "fcm": Normalizer(_fcm, lambda own, _: AffineUnits(*own)),
     "kde": Normalizer(_kde, lambda own, _: AffineUnits(*own)),
-    "grey_simple": Normalizer(_grey_simple, lambda own, _: GreyUnits(*own)),
-    "grey_adaptive": Normalizer(_grey_adaptive, lambda own, _: GreyUnits(*own)),
+    "gray_simple": Normalizer(_gray_simple, lambda own, _: GrayUnits(*own)),
+    "gray_adaptive": Normalizer(_gray_adaptive, lambda own, _: GrayUnits(*own)),
 }
-"""Every normalisation by name. The last two lose what is finer than a grey level and exist for comparison alone."""
+"""Every normalization by name. The last two lose what is finer than a gray level and exist for comparison alone."""
 
 
 def _inside(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -209,7 +209,7 @@ def _rising(landmarks: NDArray[np.float64], whose: str) -> Numbers:
     if not (np.diff(landmarks) > 0).all():
         raise IntensityError(
             f"{whose}: the deciles inside the brain mask are {', '.join(f'{x:.4g}' for x in landmarks)}, expected each "
-            "to be larger than the one before; does the mask hold background, or the image too few grey levels? "
+            "to be larger than the one before; does the mask hold background, or the image too few gray levels? "
             "A model with `intensity.source_normalization: robust` takes such an image too"
         )
     rising: list[float] = landmarks.tolist()

@@ -111,28 +111,28 @@ def register(
 
 
 def usual_starts(fixed: Image, moving: Image, mask: NDArray[np.bool_], *, number: int, seed: int) -> list[Matrix]:
-    """The scanner's coordinates, the centres of the two images' intensities on one another, and random moves."""
-    centre = mask_points(fixed.space, mask).mean(axis=0)
+    """The scanner's coordinates, the centers of the two images' intensities on one another, and random moves."""
+    center = mask_points(fixed.space, mask).mean(axis=0)
     shift = np.eye(4)
-    shift[:3, 3] = _centre_of_intensity(moving) - centre
-    return [np.eye(4), shift, *random_moves(number, centre, seed=seed)][:number]
+    shift[:3, 3] = _center_of_intensity(moving) - center
+    return [np.eye(4), shift, *random_moves(number, center, seed=seed)][:number]
 
 
 def random_moves(
     number: int,
-    centre: NDArray[np.float64],
+    center: NDArray[np.float64],
     *,
     seed: int,
     shift_mm: float = MAX_SHIFT_MM,
     turn_deg: float = MAX_TURN_DEG,
 ) -> list[Matrix]:
-    """Rigid moves, uniform within a shift along and a turn about each axis, turning about `centre` (mm)."""
+    """Rigid moves, uniform within a shift along and a turn about each axis, turning about `center` (mm)."""
     rng = np.random.default_rng(seed)
     moves = []
     for _ in range(number):
         move = np.eye(4)
         move[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-turn_deg, turn_deg, 3), degrees=True).as_matrix()
-        move[:3, 3] = centre - move[:3, :3] @ centre + rng.uniform(-shift_mm, shift_mm, 3)
+        move[:3, 3] = center - move[:3, :3] @ center + rng.uniform(-shift_mm, shift_mm, 3)
         moves.append(move)
     return moves
 
@@ -168,7 +168,7 @@ def read_transform(path: Path) -> Matrix:
 
 
 class _AtLevel:
-    """Both scans at one voxel size, ready for the optimiser."""
+    """Both scans at one voxel size, ready for the optimizer."""
 
     def __init__(
         self, fixed: Image, moving: Image, mask: NDArray[np.bool_], size_mm: float, margin_mm: float, seed: int
@@ -189,7 +189,7 @@ class _AtLevel:
             inside = binary_dilation(inside, line)
         self._mask = sitk.Cast(to_sitk(inside.astype(np.float32), grid), sitk.sitkUInt8)
         self._share = min(1.0, _SAMPLES / float(inside.sum()))
-        self._centre = RAS_TO_LPS @ mask_points(cut, mask[box]).mean(axis=0)
+        self._center = RAS_TO_LPS @ mask_points(cut, mask[box]).mean(axis=0)
 
     def improve(self, start: Matrix, kind: Kind) -> tuple[float, Matrix]:
         """The mutual information and the matrix at the end of the way up from `start`."""
@@ -222,9 +222,9 @@ class _AtLevel:
     def _transform(self, start: Matrix, kind: Kind) -> Any:
         in_lps = _LPS @ start @ _LPS
         transform: Any = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
-        transform.SetCenter([float(x) for x in self._centre])
+        transform.SetCenter([float(x) for x in self._center])
         transform.SetMatrix([float(x) for x in in_lps[:3, :3].ravel()], *([1e-6] if kind == "rigid" else []))
-        shift = in_lps[:3, 3] + in_lps[:3, :3] @ self._centre - self._centre
+        shift = in_lps[:3, 3] + in_lps[:3, :3] @ self._center - self._center
         transform.SetTranslation([float(x) for x in shift])
         return transform
 
@@ -239,7 +239,7 @@ def _matrix(transform: sitk.Transform) -> Matrix:
     return matrix
 
 
-def _centre_of_intensity(image: Image) -> NDArray[np.float64]:
+def _center_of_intensity(image: Image) -> NDArray[np.float64]:
     weights = np.clip(image.array, 0, float(np.quantile(image.array, 0.99))).astype(np.float64)
     total = weights.sum() or 1.0
     voxel = [

@@ -59,7 +59,7 @@ def _coarsening(source: Space, target: Space) -> NDArray[np.float64]:
     return ratios
 
 
-def continue_outwards(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def continue_outward(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Give each voxel outside the mask the value of the nearest inside.
 
     So interpolation at the mask's rim does not mix in the background's 0.

@@ -14,7 +14,7 @@ PEAK = {"t1w": "last", "t2w": "largest", "flair": "largest", "pdw": "first"}
 """Which peak of a brain's histogram is white matter (Reinhold et al. 2019, doi 10.1117/12.2513089)."""
 
 CLASS = {"t1w": 2, "t2w": 0, "flair": 1, "pdw": 0}
-"""The place of white matter among white matter, grey matter and fluid, from dark to bright."""
+"""The place of white matter among white matter, gray matter and fluid, from dark to bright."""
 
 _TISSUE = (0.01, 0.98)  # quantiles between which all tissue peaks lie
 _ALL = (0.001, 0.999)  # taken where outliers do not carry them far away
@@ -28,11 +28,11 @@ class Histogram(NamedTuple):
     """Counts of the trimmed intensities.
 
     Attributes:
-        centres: `(B,)`, evenly spaced.
+        centers: `(B,)`, evenly spaced.
         counts: `(B,)`.
     """
 
-    centres: NDArray[np.float64]
+    centers: NDArray[np.float64]
     counts: NDArray[np.int64]
 
 
@@ -73,9 +73,9 @@ def white_matter_peak(values: NDArray[np.float64], contrast: str) -> float:
         IntensityError: the density has no peak, so where white matter lies cannot be told.
     """
     histogram = trimmed_histogram(values, contrast)
-    mean = np.average(histogram.centres, weights=histogram.counts)
-    sd = np.sqrt(np.average((histogram.centres - mean) ** 2, weights=histogram.counts))
-    scott = sd * values.size**-0.2 / (histogram.centres[1] - histogram.centres[0])
+    mean = np.average(histogram.centers, weights=histogram.counts)
+    sd = np.sqrt(np.average((histogram.centers - mean) ** 2, weights=histogram.counts))
+    scott = sd * values.size**-0.2 / (histogram.centers[1] - histogram.centers[0])
     density = gaussian_filter1d(histogram.counts.astype(np.float64), max(_BANDWIDTH * _NUM_BINS, scott))
     tops = peaks(density)
     if tops.size == 0:
@@ -85,7 +85,7 @@ def white_matter_peak(values: NDArray[np.float64], contrast: str) -> float:
             "needs no peak"
         )
     place = {"first": tops[0], "last": tops[-1], "largest": tops[np.argmax(density[tops])]}[PEAK[contrast]]
-    return float(histogram.centres[place])
+    return float(histogram.centers[place])
 
 
 def peaks(density: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -119,19 +119,19 @@ def white_matter_mean(values: NDArray[np.float64], contrast: str) -> float:
     Raises:
         IntensityError: nearly all voxels have one value.
     """
-    centres, counts = trimmed_histogram(values, contrast)
-    means = np.interp([1 / 6, 1 / 2, 5 / 6], np.cumsum(counts) / counts.sum(), centres)
+    centers, counts = trimmed_histogram(values, contrast)
+    means = np.interp([1 / 6, 1 / 2, 5 / 6], np.cumsum(counts) / counts.sum(), centers)
     for _ in range(_NUM_ITERATIONS):
-        weights = counts * _memberships(centres, means) ** 2
-        before, means = means, weights @ centres / weights.sum(axis=1)
-        if np.abs(means - before).max() < 1e-6 * (centres[-1] - centres[0]):
+        weights = counts * _memberships(centers, means) ** 2
+        before, means = means, weights @ centers / weights.sum(axis=1)
+        if np.abs(means - before).max() < 1e-6 * (centers[-1] - centers[0]):
             break
-    share = _memberships(centres, np.sort(means))[CLASS[contrast]]
-    return float(np.average(centres, weights=counts * share))
+    share = _memberships(centers, np.sort(means))[CLASS[contrast]]
+    return float(np.average(centers, weights=counts * share))
 
 
-def _memberships(centres: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+def _memberships(centers: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each bin in each class `(3, B)`, adding up to 1."""
-    nearness = 1 / np.maximum((centres - means[:, None]) ** 2, np.finfo(np.float64).tiny)
+    nearness = 1 / np.maximum((centers - means[:, None]) ** 2, np.finfo(np.float64).tiny)
     memberships: NDArray[np.float64] = nearness / nearness.sum(axis=0)
     return memberships

@@ -15,7 +15,7 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        step: optimiser steps done.
+        step: optimizer steps done.
         history: one row a validation, the rows of `history.csv`.
         best_psnr_db: highest validation PSNR so far.
     """
@@ -26,7 +26,7 @@ class Progress:
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
-    """Write modules, optimiser state and progress under a temporary name, then rename; called on every rank."""
+    """Write modules, optimizer state and progress under a temporary name, then rename; called on every rank."""
     temporary = path.with_name(f".{path.name}.tmp")
     fabric.save(temporary, {**state, "progress": asdict(progress)})
     if fabric.is_global_zero:
@@ -35,6 +35,6 @@ def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progre
 
 
 def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Progress:
-    """Restore the modules and the optimiser in `state`, by name, from what `save_checkpoint` wrote."""
+    """Restore the modules and the optimizer in `state`, by name, from what `save_checkpoint` wrote."""
     rest = fabric.load(path, dict(state), strict=False, weights_only=True)
     return Progress(**rest["progress"])

@@ -37,7 +37,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
             pos=1,
             neg=0,
             num_samples=config.patch.num_per_volume,
-            fg_indices_key="centres",
+            fg_indices_key="centers",
             bg_indices_key="none",
             allow_smaller=True,
         )
@@ -54,7 +54,7 @@ class PatchDraws(Dataset[list[dict[str, Tensor]]]):
             "source": torch.from_numpy(pair.sources),
             "target": torch.from_numpy(pair.target),
             "mask": torch.from_numpy(pair.mask),
-            "centres": pair.centres,
+            "centers": pair.centers,
             "none": np.zeros(1, np.int64),
         }
         return [self._in_network_units(patch, pair.measured) for patch in self._transform(volume)]

@@ -1,4 +1,4 @@
-"""What training minimises: terms in one table, each computed in the mask and 0 for a perfect prediction."""
+"""What training minimizes: terms in one table, each computed in the mask and 0 for a perfect prediction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Loss:
         self._map, self._data_range = target_map, data_range
 
     def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-        """The scalar to minimise.
+        """The scalar to minimize.
 
         Args:
             target: `(N, 1, I, J, K)`, network units.
@@ -59,7 +59,7 @@ def masked_l2(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
 def masked_gradient(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute difference of the finite differences along the three axes (Mathieu et al. 2016, exponent 1).
 
-    Counts the neighbours that both lie in the mask.
+    Counts the neighbors that both lie in the mask.
     """
     error = prediction - target
     total, count = error.new_zeros(()), error.new_zeros(())

@@ -14,7 +14,7 @@ from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.figures.curve import learning_rate_curve
 from volumetric.learning.data import patch_batches
-from volumetric.learning.optimisation import Optimisation, TrainingError
+from volumetric.learning.optimization import Optimization, TrainingError
 from volumetric.learning.pairs import Pair
 from volumetric.model.spec import ModelSpec
 from volumetric.outputs import write_csv
@@ -45,7 +45,7 @@ def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: lis
         TrainingError: the loss ran away before the tenth step.
     """
     trial = config.model_copy(update={"optim": config.optim.model_copy(update={"num_steps": NUM_STEPS})})
-    optimisation = Optimisation(fabric, trial, spec)
+    optimization = Optimization(fabric, trial, spec)
     losses: list[float] = []
     with progress_bar("learning rates", NUM_STEPS, "steps") as advance:
         batches: Any = fabric.setup_dataloaders(
@@ -53,7 +53,7 @@ def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: lis
         )
         for batch in batches:
             try:
-                losses.append(optimisation.step(batch, len(losses), float(RATES[len(losses)])))
+                losses.append(optimization.step(batch, len(losses), float(RATES[len(losses)])))
             except TrainingError:
                 if not losses:
                     raise

@@ -19,19 +19,19 @@ from volumetric.imaging.nifti import Image, read_image, read_labels
 from volumetric.imaging.normalization import NORMALIZERS
 from volumetric.learning.cache import cached, mapped
 from volumetric.machine import memory_bytes
-from volumetric.manifest import ManifestError, Row
-from volumetric.model.space import check_one_grid, view_in_model_space
+from volumetric.manifest import ManifestError, ManifestRow
+from volumetric.model.space import check_one_grid, model_space_of
 from volumetric.model.spec import SOURCE_MAPS, AffineMap, StandardLandmarks, TrainingStatistics
 from volumetric.model.units import measure_sources
 from volumetric.outputs import hash_file, hash_json, versions
 
 log = logging.getLogger(__name__)
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever the same scans begin to give other arrays."""
 
 _QUANTILES = np.array([0.01, 0.25, 0.5, 0.75, 0.99])
-_MAX_CENTRES = 100_000  # remembered foreground voxels of a volume: enough that patches fall anywhere
+_MAX_CENTERS = 100_000  # remembered foreground voxels of a volume: enough that patches fall anywhere
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Pair:
     Attributes:
         name: the subject.
         folder: where its arrays lie; each property maps one of them into memory.
-        numbers: folder of what depends on the normalisation too.
+        numbers: folder of what depends on the normalization too.
     """
 
     name: str
@@ -64,13 +64,13 @@ class Pair:
         return mapped(self.folder, "mask")
 
     @property
-    def centres(self) -> NDArray[np.int64]:
+    def centers(self) -> NDArray[np.int64]:
         """Flat indices of voxels of the mask, evenly thinned."""
-        return mapped(self.folder, "centres")
+        return mapped(self.folder, "centers")
 
     @property
     def measured(self) -> NDArray[np.float64]:
-        """`(C, N)`: what the normalisation takes from each source itself, such as mean and SD."""
+        """`(C, N)`: what the normalization takes from each source itself, such as mean and SD."""
         return mapped(self.numbers, "measured")
 
     @property
@@ -121,7 +121,7 @@ def pool(pairs: Sequence[Pair], config: RunConfig) -> CohortStatistics:
 
 
 def source_maps(pairs: Sequence[Pair], config: RunConfig) -> tuple[AffineMap | StandardLandmarks, ...]:
-    """What the normalisation learns from people, for each source; nothing where every scan stands alone."""
+    """What the normalization learns from people, for each source; nothing where every scan stands alone."""
     name = config.intensity.source_normalization
     learn = NORMALIZERS[name].learn
     if learn is None:
@@ -142,12 +142,12 @@ def _add(pair: Pair, contrast: str, pooled: PooledIntensities) -> None:
     pooled.merge(mapped(pair.folder, f"histogram_{contrast}"), total, squares)
 
 
-def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: str) -> list[Pair]:
+def read_pairs(rows: Sequence[ManifestRow], config: RunConfig, cache: Path, *, title: str) -> list[Pair]:
     """Bring subjects into model space, or find them there.
 
     Args:
         rows: the subjects.
-        config: which contrasts, which spacing and which normalisation.
+        config: which contrasts, which spacing and which normalization.
         cache: folder of the arrays, keyed by the scans' content, the transforms and the versions.
         title: the word on the progress bar.
 
@@ -174,8 +174,8 @@ def read_pairs(rows: Sequence[Row], config: RunConfig, cache: Path, *, title: st
     return pairs
 
 
-def _pair(row: Row, config: RunConfig, cache: Path) -> Pair:
-    """The volumes, and apart from them what the normalisation measures, so that trying another copies no volume."""
+def _pair(row: ManifestRow, config: RunConfig, cache: Path) -> Pair:
+    """The volumes, and apart from them what the normalization measures, so that trying another copies no volume."""
     key = _key(row, config)
     folder = cached(cache, key, lambda: _arrays(row, config))
     name, contrasts = config.intensity.source_normalization, config.task.sources
@@ -187,7 +187,7 @@ def _pair(row: Row, config: RunConfig, cache: Path) -> Pair:
     return Pair(row.name, folder, cached(cache, hash_json({"volumes": key, "source_normalization": name}), measure))
 
 
-def _key(row: Row, config: RunConfig) -> str:
+def _key(row: ManifestRow, config: RunConfig) -> str:
     contrasts = (*config.task.sources, config.task.target)
     files = {column: hash_file(row.path(column)) for column in (*contrasts, "mask") if column in row.paths}
     return hash_json(
@@ -196,7 +196,7 @@ def _key(row: Row, config: RunConfig) -> str:
     )
 
 
-def _arrays(row: Row, config: RunConfig) -> dict[str, NDArray[np.generic]]:
+def _arrays(row: ManifestRow, config: RunConfig) -> dict[str, NDArray[np.generic]]:
     contrasts = (*config.task.sources, config.task.target)
     images: dict[str, Image] = {contrast: read_image(row.path(contrast)) for contrast in contrasts}
     given = read_labels(row.path("mask")) if "mask" in row.paths else None
@@ -210,13 +210,13 @@ def _arrays(row: Row, config: RunConfig) -> dict[str, NDArray[np.generic]]:
         pooled.add(image.array[brain.array] / scale)
         arrays[f"histogram_{contrast}"] = np.trim_zeros(pooled.counts, "b")
         arrays[f"sums_{contrast}"] = np.array([pooled.total, pooled.total_squares])
-    view = view_in_model_space(scan.space, brain.array, config.space.spacing_mm)
-    brought = view.bring(*images.values())
-    centres = np.flatnonzero(view.mask)
+    view = model_space_of(scan.space, brain.array, config.space.spacing_mm)
+    brought = view.to_model_space(*images.values())
+    centers = np.flatnonzero(view.mask)
     return arrays | {
         "sources": brought[:-1],
         "target": brought[-1:],
         "mask": view.mask[None],
-        "centres": centres[:: max(1, centres.size // _MAX_CENTRES)],
+        "centers": centers[:: max(1, centers.size // _MAX_CENTERS)],
         "spacing_mm": np.asarray(view.flips.apply_to_space(scan.space).spacing_mm),
     }

@@ -19,7 +19,7 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import bounding_box, flips_to_ras
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image, read_labels
-from volumetric.manifest import Manifest, Row
+from volumetric.manifest import Manifest, ManifestRow
 from volumetric.model.networks import build_network, channels_last
 from volumetric.outputs import write_text
 
@@ -83,7 +83,7 @@ def auto_config(manifest: Manifest, source: str, device: torch.device, out: Path
     return path
 
 
-def look(rows: Sequence[Row], source: str) -> Look:
+def look(rows: Sequence[ManifestRow], source: str) -> Look:
     """Read the source scans of some training people.
 
     Raises:

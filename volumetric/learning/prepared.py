@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from volumetric.config.preparation import RECIPE_FILE, PreparationConfig
 from volumetric.config.resolve import resolve_as
-from volumetric.manifest import Manifest, Row
+from volumetric.manifest import Manifest, ManifestRow
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def recipe_of(manifest: Manifest) -> PreparationConfig | None:
     return recipes[0]
 
 
-def warn_of_quality(rows: Sequence[Row]) -> None:
+def warn_of_quality(rows: Sequence[ManifestRow]) -> None:
     """Name the pairs that preparation did not pass."""
     for row in rows:
         verdict = row.covariates.get("qc", "pass")

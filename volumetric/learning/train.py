@@ -24,11 +24,11 @@ from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import patch_batches
 from volumetric.learning.events import Events
 from volumetric.learning.lr_range import lr_range_test
-from volumetric.learning.optimisation import Optimisation, TrainingError, learning_rate
+from volumetric.learning.optimization import Optimization, TrainingError, learning_rate
 from volumetric.learning.pairs import Pair, pool, read_pairs, source_maps
 from volumetric.learning.plan import auto_config
 from volumetric.learning.prepared import recipe_of, warn_of_quality
-from volumetric.learning.validation import one_pass_will_do, validate
+from volumetric.learning.validation import prefer_whole_volume, validate
 from volumetric.manifest import Manifest, read_manifest
 from volumetric.model.folder import SPEC, save_model
 from volumetric.model.networks import num_parameters
@@ -49,7 +49,7 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
     """Train a model, or go on where an interrupted training stopped.
 
     Args:
-        manifests: CSV files; rows with split `train` are learnt from, those with `val` are scored.
+        manifests: CSV files; rows with split `train` are learned from, those with `val` are scored.
         config: everything else.
         out: the run folder.
         fresh: forget what the run folder holds.
@@ -67,7 +67,7 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
     fabric = _fabric(config)
     with locked(out) if fabric.is_global_zero else _nothing():
         if fresh and fabric.is_global_zero:
-            _forget(out)
+            _delete_outputs(out)
         fabric.barrier()
         resumed = check_same_settings(out / "settings.json", settings, what="a run")
         if (out / "model" / SPEC).is_file():
@@ -79,7 +79,7 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
             write_json(out / "settings.json", settings)
             write_json(out / "provenance.json", provenance(seed=config.seed, device=str(fabric.device)))
         with _log_file(out / "log.txt"):
-            _optimise(fabric, config, cohort, out)
+            _optimize(fabric, config, cohort, out)
     return out / "model"
 
 
@@ -149,14 +149,14 @@ def _read(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> _
     return _Cohort(train_pairs, val_pairs, spec)
 
 
-def _optimise(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> None:
-    optimisation = Optimisation(fabric, config, cohort.spec)
+def _optimize(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> None:
+    optimization = Optimization(fabric, config, cohort.spec)
     last, best = out / "checkpoints" / "last.ckpt", out / "checkpoints" / "best.ckpt"
-    at = optimisation.restore(last) if last.is_file() else Progress()
+    at = optimization.restore(last) if last.is_file() else Progress()
     num_steps = config.optim.num_steps
     log.info(
         "%s: %s parameters, %d training and %d validation subjects, on %s, %d threads, from step %d of %d",
-        config.network.name, f"{num_parameters(optimisation.averaged):,}", len(cohort.train), len(cohort.val),
+        config.network.name, f"{num_parameters(optimization.averaged):,}", len(cohort.train), len(cohort.val),
         fabric.device, torch.get_num_threads(), at.step, num_steps,
     )  # fmt: skip
     batches: Any = fabric.setup_dataloaders(
@@ -176,9 +176,9 @@ def _optimise(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> 
         Events(out / "tensorboard", wanted=config.tensorboard and fabric.is_global_zero, step=at.step) as events,
         progress_bar("training", num_steps, "steps", done=at.step) as advance,
     ):
-        for batch in () if _ran_dry(config, at) else batches:
+        for batch in () if _patience_exhausted(config, at) else batches:
             rate = learning_rate(config.optim, at.step)
-            losses.append(optimisation.step(batch, at.step, rate))
+            losses.append(optimization.step(batch, at.step, rate))
             at.step += 1
             advance(f"loss {losses[-1]:.3f}")
             events.scalars({"loss": losses[-1], "lr": rate}, at.step)
@@ -186,7 +186,7 @@ def _optimise(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> 
                 row = {"step": float(at.step), "lr": rate, "train_loss": float(np.mean(losses))}
                 picture = out / "validation.png" if fabric.is_global_zero else None
                 row |= validate(
-                    optimisation.averaged, cohort.spec, cohort.val, fabric.device,
+                    optimization.averaged, cohort.spec, cohort.val, fabric.device,
                     picture=picture, title=f"step {at.step}",
                 )  # fmt: skip
                 log.info("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
@@ -196,25 +196,25 @@ def _optimise(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> 
                 better = row.get("val_psnr_db", -math.inf) > at.best_psnr_db
                 at.best_psnr_db = max(at.best_psnr_db, row.get("val_psnr_db", -math.inf))
                 if better:
-                    optimisation.save(best, at)
-                optimisation.save(last, at)
+                    optimization.save(best, at)
+                optimization.save(last, at)
                 if fabric.is_global_zero:
                     write_csv(out / "history.csv", at.history)
-                if _ran_dry(config, at):
+                if _patience_exhausted(config, at):
                     break
     seconds = time.perf_counter() - start
     if at.step > first_step:
         log.info("%d steps in %.0f s, %.2f s a step", at.step - first_step, seconds, seconds / (at.step - first_step))
     if len(cohort.val) >= MIN_VALIDATION_SUBJECTS:
-        optimisation.restore(best)
+        optimization.restore(best)
         log.info("exporting the best weights, validation PSNR %.2f dB", at.best_psnr_db)
     if fabric.is_global_zero:
-        whole_head = one_pass_will_do(optimisation.averaged, cohort.spec, cohort.val, fabric.device)
-        save_model(out / "model", optimisation.averaged, cohort.spec.model_copy(update={"whole_head": whole_head}))
+        whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, fabric.device)
+        save_model(out / "model", optimization.averaged, cohort.spec.model_copy(update={"whole_volume": whole_volume}))
         log.info("model written to %s", out / "model")
 
 
-def _ran_dry(config: RunConfig, at: Progress) -> bool:
+def _patience_exhausted(config: RunConfig, at: Progress) -> bool:
     """Whether the last `validation.patience` validations brought nothing better."""
     scores = [row["val_psnr_db"] for row in at.history if "val_psnr_db" in row]
     if config.validation.patience is None or not scores:
@@ -253,7 +253,7 @@ def _fabric(config: RunConfig) -> Fabric:
     return fabric
 
 
-def _forget(out: Path) -> None:
+def _delete_outputs(out: Path) -> None:
     """Remove what a training writes, and nothing else; prepared volumes stay, since they depend on the scans alone."""
     for folder in ("checkpoints", "model", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)

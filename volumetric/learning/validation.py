@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from volumetric.config.network import may_see_whole_heads
+from volumetric.config.network import may_see_whole_volumes
 from volumetric.learning.pairs import Pair
 from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
-from volumetric.model.predict import plan_for, synthesise
+from volumetric.model.predict import plan_for, synthesize
 from volumetric.model.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
-WHOLE_HEAD_LOSS_DB = 0.05
+WHOLE_VOLUME_LOSS_DB = 0.05
 """What one pass may cost against windows, which average several guesses of a voxel and take more than twice as long."""
 
 
@@ -32,7 +32,7 @@ def validate(
     *,
     picture: Path | None = None,
     title: str = "",
-    whole_head: bool = False,
+    whole_volume: bool = False,
 ) -> dict[str, float]:
     """Mean in-mask PSNR and SSIM over whole volumes in model space.
 
@@ -41,7 +41,7 @@ def validate(
         spec: of the model to be.
         pairs: validation subjects.
         device: where to compute.
-        whole_head: one pass over each head, where the memory allows, instead of windows.
+        whole_volume: one pass over each head, where the memory allows, instead of windows.
         picture: PNG of the first subject to draw, or None.
         title: of the picture.
 
@@ -54,8 +54,8 @@ def validate(
     scores = []
     for pair in pairs:
         inside = pair.mask[0]
-        plan = plan_for(spec, inside, device, overlap=spec.overlap, whole_head=whole_head)
-        prediction = synthesise(network, spec, pair.sources, inside, plan, device).clip(min=0)
+        plan = plan_for(spec, inside, device, overlap=spec.overlap, whole_volume=whole_volume)
+        prediction = synthesize(network, spec, pair.sources, inside, plan, device).clip(min=0)
         truth, ours, mask = (torch.from_numpy(array) for array in (pair.target[0], prediction, inside))
         scores.append(
             (
@@ -78,23 +78,24 @@ def validate(
     return {"val_psnr_db": float(psnr), "val_ssim": float(similarity)}
 
 
-def one_pass_will_do(network: nn.Module, spec: ModelSpec, pairs: Sequence[Pair], device: torch.device) -> bool:
+def prefer_whole_volume(network: nn.Module, spec: ModelSpec, pairs: Sequence[Pair], device: torch.device) -> bool:
     """Whether one pass over the whole head scores within 0.05 dB of windows, or better, on the validation people.
 
     No without any, for networks that take statistics of the window, and where the memory does not hold it.
     """
-    if not pairs or not may_see_whole_heads(spec.network):
+    if not pairs or not may_see_whole_volumes(spec.network):
         return False
     try:
         windows, whole = (
-            validate(network, spec, pairs, device, whole_head=whole_head)["val_psnr_db"] for whole_head in (False, True)
+            validate(network, spec, pairs, device, whole_volume=whole_volume)["val_psnr_db"]
+            for whole_volume in (False, True)
         )
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         log.warning("one pass over the whole head does not fit into the memory: infer uses windows")
         return False
-    chosen = whole >= windows - WHOLE_HEAD_LOSS_DB
+    chosen = whole >= windows - WHOLE_VOLUME_LOSS_DB
     log.info(
         "validation PSNR %.2f dB in windows, %.2f dB in one pass over the whole head: infer uses %s",
         windows, whole, "one pass" if chosen else "windows",

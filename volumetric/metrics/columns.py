@@ -67,7 +67,7 @@ ROWS = (
         better="lower",
         value_range=(0.0, math.inf),
         formula="sqrt(mean e^2) / R",
-        source="definition, normalised by the data range",
+        source="definition, normalized by the data range",
         compute=lambda region: error.nrmse_of(region.voxels, region.data_range),
     ),
     Metric(
@@ -205,7 +205,7 @@ ROWS = (
     ),
     Metric(
         name="nmi",
-        label="Normalised mutual information",
+        label="Normalized mutual information",
         unit="1",
         better="higher",
         value_range=(1.0, 2.0),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from volumetric.errors import InputError
-from volumetric.metrics.statistics import Values, summarise
+from volumetric.metrics.statistics import Values, summarize
 
 # Numbers in a CSV have nine significant digits, so smaller differences are none.
 _DIGITS = 9
@@ -103,7 +103,7 @@ def paired_difference(
         )
     finite = np.isfinite(first) & np.isfinite(second)
     differences = _rounded(second[finite] - first[finite], np.r_[first[finite], second[finite]])
-    summary = summarise(differences, num_resamples=num_resamples, seed=seed)
+    summary = summarize(differences, num_resamples=num_resamples, seed=seed)
     gains = differences if better == "higher" else -differences
     wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
     n = len(gains)
@@ -135,7 +135,7 @@ def signed_rank(differences: npt.ArrayLike) -> SignedRank:
     for no difference. Equal absolute differences share the mean of their ranks. Up to 200 subjects the p-value is
     exact, ties and zeros included: of all 2^n choices of signs, the share with a W+ at least as far from its
     mean. Above, it is scipy's normal approximation. The rank-biserial correlation is Kerby's (Comprehensive
-    Psychology 3:1, 2014) over the ranks of all subjects, so that a zero pulls it towards 0.
+    Psychology 3:1, 2014) over the ranks of all subjects, so that a zero pulls it toward 0.
     """
     values = np.asarray(differences, dtype=np.float64)
     # Twice the ranks are whole numbers, since a tie of two shares ranks 1 and 2 as 1.5.

@@ -11,7 +11,7 @@ BINS = 64
 
 
 def pearson(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
-    """Pearson's correlation of the voxels' intensities, also called normalised cross-correlation.
+    """Pearson's correlation of the voxels' intensities, also called normalized cross-correlation.
 
     Args:
         truth: `(I, J, K)`.

@@ -13,9 +13,9 @@ With u = (t + p) / 2 and d = p - t, the index is
 
     (1 - md^2 / (2 mu^2 + md^2 / 2 + C1)) (1 - sd^2 / (2 su^2 + sd^2 / 2 + C2))
 
-which needs the means of u, d, u^2 and d^2 alone, and cancels little: both volumes are centred on their foreground, and
+which needs the means of u, d, u^2 and d^2 alone, and cancels little: both volumes are centered on their foreground, and
 d is small where it matters. That makes float32 good enough on a CPU: the map is right to 1e-6 in heads, and to 2e-4
-where a region a data range away from the centre varies by 0.3 % of R alone. Volumes that reach further than that, and
+where a region a data range away from the center varies by 0.3 % of R alone. Volumes that reach further than that, and
 those on a GPU, which may round float32 products to fewer bits, are compared in float64.
 
 The volume goes through in slabs, so that memory stays at the maps and two buffers of a slab.
@@ -162,7 +162,7 @@ def ssim_and_structure_maps(
 def _maps(pair: Pair, data_range: float, *, uniform: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """The map of SSIM, and that of contrast and structure."""
     device = pair.truth.device
-    centres, tame = _centres(pair, data_range)
+    centers, tame = _centers(pair, data_range)
     dtype = torch.float32 if tame and device.type == "cpu" else torch.float64
     num_i, num_j, num_k = pair.truth.shape
     if uniform:
@@ -185,7 +185,7 @@ def _maps(pair: Pair, data_range: float, *, uniform: bool = False) -> tuple[torc
         num_inputs, num_outputs = inputs.stop - inputs.start, outputs.stop - outputs.start
         values = wide[:num_inputs]
         along_i, along_j, along_k = narrow[:num_outputs], wide[:num_outputs], narrow[:num_outputs]
-        _moments(pair.truth[inputs], pair.prediction[inputs], centres, out=values)
+        _moments(pair.truth[inputs], pair.prediction[inputs], centers, out=values)
         torch.mm(weights_i[outputs, inputs], values.view(num_inputs, -1), out=along_i.view(num_outputs, -1))
         torch.bmm(
             weights_j.expand(num_outputs * 4, num_j, num_j),
@@ -196,11 +196,11 @@ def _maps(pair: Pair, data_range: float, *, uniform: bool = False) -> tuple[torc
         # Sample covariance is that of the population times this.
         along_k[:, 2:] -= along_k[:, :2].square()
         along_k[:, 2:] *= sample
-        _compare(along_k, centres, data_range, similarity[outputs], structure[outputs])
+        _compare(along_k, centers, data_range, similarity[outputs], structure[outputs])
     return similarity, structure
 
 
-def _centres(pair: Pair, data_range: float) -> tuple[list[float], bool]:
+def _centers(pair: Pair, data_range: float) -> tuple[list[float], bool]:
     """The mean of each volume where one of them is not 0, and whether float32 will do.
 
     It will where 99 % of that lies within a data range of its mean, and the mean within ten of 0.
@@ -209,35 +209,35 @@ def _centres(pair: Pair, data_range: float) -> tuple[list[float], bool]:
     inside = (coarse[0] != 0) | (coarse[1] != 0)
     if not bool(inside.any()):
         return [0.0, 0.0], True
-    centres = [float(volume[inside].mean(dtype=torch.float64)) for volume in coarse]
+    centers = [float(volume[inside].mean(dtype=torch.float64)) for volume in coarse]
     shares = [
-        float(((volume[inside] - centre).abs() <= data_range).float().mean())
-        for volume, centre in zip(coarse, centres, strict=True)
+        float(((volume[inside] - center).abs() <= data_range).float().mean())
+        for volume, center in zip(coarse, centers, strict=True)
     ]
-    return centres, min(shares) > _NEAR_SHARE and max(map(abs, centres)) < _FAR_RANGES * data_range
+    return centers, min(shares) > _NEAR_SHARE and max(map(abs, centers)) < _FAR_RANGES * data_range
 
 
-def _moments(x: torch.Tensor, y: torch.Tensor, centres: Sequence[float], *, out: torch.Tensor) -> None:
-    """Writes u and d of a slab `(n, J, K)`, volumes less their centres, and their squares into `out` `(n, 4, J, K)`."""
+def _moments(x: torch.Tensor, y: torch.Tensor, centers: Sequence[float], *, out: torch.Tensor) -> None:
+    """Writes u and d of a slab `(n, J, K)`, volumes less their centers, and their squares into `out` `(n, 4, J, K)`."""
     x, y = x.to(out.dtype), y.to(out.dtype)
-    out[:, 0] = ((x - centres[0]) + (y - centres[1])) / 2
-    out[:, 1] = (y - x) - (centres[1] - centres[0])
+    out[:, 0] = ((x - centers[0]) + (y - centers[1])) / 2
+    out[:, 1] = (y - x) - (centers[1] - centers[0])
     torch.mul(out[:, :2], out[:, :2], out=out[:, 2:])
 
 
 def _compare(
     moments: torch.Tensor,
-    centres: Sequence[float],
+    centers: Sequence[float],
     data_range: float,
     similarity: torch.Tensor,
     structure: torch.Tensor,
 ) -> None:
-    """Writes both maps of a slab from mu, md, su^2 and sd^2 of centred volumes `(n, 4, J, K)`, which it overwrites."""
+    """Writes both maps of a slab from mu, md, su^2 and sd^2 of centered volumes `(n, 4, J, K)`, which it overwrites."""
     c1 = (K1 * data_range) ** 2
     c2 = (K2 * data_range) ** 2
     mean_u, mean_d, var_u, var_d = moments.unbind(1)
-    mean_u.add_(sum(centres) / 2)
-    mean_d.add_(centres[1] - centres[0]).square_()
+    mean_u.add_(sum(centers) / 2)
+    mean_d.add_(centers[1] - centers[0]).square_()
     var_u.mul_(2).add_(var_d, alpha=0.5).add_(c2)
     mean_u.square_().mul_(2).add_(mean_d, alpha=0.5).add_(c1)
     structure.copy_(var_d.div_(var_u).neg_().add_(1))

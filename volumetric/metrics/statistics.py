@@ -46,8 +46,8 @@ class Summary:
     ci95_high: float
 
 
-def summarise(values: npt.ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) -> Summary:
-    """Summarises one metric over subjects.
+def summarize(values: npt.ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) -> Summary:
+    """Summarizes one metric over subjects.
 
     The interval is the percentile bootstrap of the mean (Efron & Tibshirani, An Introduction to the
     Bootstrap, 1993, section 13.3), with subjects as the unit that is resampled. The same values and seed give
@@ -69,13 +69,13 @@ def summarise(values: npt.ArrayLike, *, num_resamples: int = 10_000, seed: int =
     if array.ndim != 1:
         raise InputError(
             f"values: expected one number a subject, shape (S,), got shape {array.shape}; "
-            "summarise_columns takes tables"
+            "summarize_columns takes tables"
         )
-    return summarise_columns(array[:, None], num_resamples=num_resamples, seed=seed)[0]
+    return summarize_columns(array[:, None], num_resamples=num_resamples, seed=seed)[0]
 
 
-def summarise_columns(values: npt.ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) -> list[Summary]:
-    """Summarises many metrics over the same subjects, each as `summarise` does.
+def summarize_columns(values: npt.ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) -> list[Summary]:
+    """Summarizes many metrics over the same subjects, each as `summarize` does.
 
     Columns with equally many finite values share their resamples, so a table costs little more than a column.
 

@@ -39,7 +39,7 @@ def load_model(
     engine: str = "auto",
     precision: str = "auto",
     overlap: float | None = None,
-    whole_head: bool | None = None,
+    whole_volume: bool | None = None,
 ) -> Model:
     """Read a model.
 
@@ -48,8 +48,8 @@ def load_model(
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the network; as in `Model`, like the three that follow.
         precision: what it computes in.
-        overlap: fraction of a window that neighbours share.
-        whole_head: one window over the whole head.
+        overlap: fraction of a window that neighbors share.
+        whole_volume: one window over the whole head.
 
     Raises:
         ModelError: no model there, a format this version does not know, or damaged files.
@@ -82,7 +82,7 @@ def load_model(
         precision=precision,
         cache=folder / "engines",
         overlap=overlap,
-        whole_head=whole_head,
+        whole_volume=whole_volume,
     )
 
 

@@ -20,7 +20,7 @@ from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.engines import PRECISIONS, EngineError, Run, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
-from volumetric.model.space import ModelView, check_one_grid, view_in_model_space
+from volumetric.model.space import ModelSpace, check_one_grid, model_space_of
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
@@ -33,7 +33,7 @@ class DeviceError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ModelInput:
     """One subject as the network sees it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Seen:
 
     header: nib.Nifti1Header | None
     mask: BrainMask
-    view: ModelView
+    view: ModelSpace
     volume: NDArray[np.float32]
     plan: WindowPlan
     warnings: tuple[str, ...]
@@ -55,7 +55,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A synthesised image and how it came about.
+    """A synthesized image and how it came about.
 
     Attributes:
         image: float32 on the source's grid, 1000 times reference units, 0 outside the mask, never negative.
@@ -92,7 +92,7 @@ class Model:
         precision: str = "auto",
         cache: Path | None = None,
         overlap: float | None = None,
-        whole_head: bool | None = None,
+        whole_volume: bool | None = None,
     ) -> None:
         """Take a network onto a device.
 
@@ -104,8 +104,8 @@ class Model:
             engine: what runs the network, one of `engines.ENGINES`.
             precision: what it computes in, one of `engines.PRECISIONS`.
             cache: folder that keeps what the engine makes of the network.
-            overlap: fraction of a window that neighbours share; None takes the model's own.
-            whole_head: one window over the whole head instead, where the memory allows; None asks the model, but
+            overlap: fraction of a window that neighbors share; None takes the model's own.
+            whole_volume: one window over the whole head instead, where the memory allows; None asks the model, but
                 takes windows where an overlap is given.
 
         Raises:
@@ -118,18 +118,18 @@ class Model:
         self.overlap = spec.overlap if overlap is None else overlap
         if not 0 <= self.overlap <= 0.9:
             raise DeviceError(f"--overlap {overlap}: expected a fraction from 0 to 0.9")
-        if whole_head and overlap is not None:
-            raise DeviceError("--overlap is of windows: give --windows with it, or --whole-head without it")
-        self.whole_head = spec.whole_head and overlap is None if whole_head is None else whole_head
+        if whole_volume and overlap is not None:
+            raise DeviceError("--overlap is of windows: give --windows with it, or --whole-volume without it")
+        self.whole_volume = spec.whole_volume and overlap is None if whole_volume is None else whole_volume
         on_cpu = self.device.type == "cpu"
         if precision not in PRECISIONS:
             raise EngineError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
         self.precision = ("float32" if on_cpu else "bfloat16") if precision == "auto" else precision
-        self.asked = {
+        self.settings = {
             "engine": engine,
             "precision": self.precision,
-            "overlap": None if self.whole_head else self.overlap,
-            "whole_head": self.whole_head,
+            "overlap": None if self.whole_volume else self.overlap,
+            "whole_volume": self.whole_volume,
         }
         self.engine = choose_engine(
             engine,
@@ -145,7 +145,7 @@ class Model:
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
     ) -> Prediction:
-        """Synthesise the target of one subject.
+        """Synthesize the target of one subject.
 
         Args:
             sources: the source scan or its file; for several contrasts a mapping such as `{"t1w": ..., "pdw": ...}`.
@@ -154,10 +154,12 @@ class Model:
         Raises:
             InputError: a contrast the model needs is not given, or an image that cannot be used.
         """
-        seen = self.look(sources, mask)
-        return self.develop(seen, self.run(seen))
+        seen = self.preprocess(sources, mask)
+        return self.postprocess(seen, self.forward(seen))
 
-    def look(self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None) -> Seen:
+    def preprocess(
+        self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
+    ) -> ModelInput:
         """All that comes before the network; arguments and errors as in `predict`."""
         given = dict(sources) if isinstance(sources, Mapping) else {self.spec.sources[0]: sources}
         if missing := [contrast for contrast in self.spec.sources if contrast not in given]:
@@ -169,19 +171,21 @@ class Model:
         check_one_grid(images, name="given")
         scan = images[self.spec.sources[0]]
         brain = brain_mask(scan, mask)
-        view = view_in_model_space(scan.space, brain.array, self.spec.spacing_mm)
-        sources_seen = view.bring(*images.values())
-        plan = plan_for(self.spec, view.mask, self.device, overlap=self.overlap, whole_head=self.whole_head)
+        view = model_space_of(scan.space, brain.array, self.spec.spacing_mm)
+        sources_seen = view.to_model_space(*images.values())
+        plan = plan_for(self.spec, view.mask, self.device, overlap=self.overlap, whole_volume=self.whole_volume)
         warnings = self._warnings(scan, sources_seen, view.mask)
-        return Seen(scan.header, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings)
+        return ModelInput(
+            scan.header, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings
+        )
 
-    def run(self, seen: Seen) -> NDArray[np.float32]:
+    def forward(self, seen: ModelInput) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
         return run_windows(self.engine, self.spec, seen.volume, seen.view.mask, seen.plan, self.device)
 
-    def develop(self, seen: Seen, units: NDArray[np.float32]) -> Prediction:
+    def postprocess(self, seen: ModelInput, units: NDArray[np.float32]) -> Prediction:
         """All that comes after the network: `units` from `run`, back on the scan's own grid."""
-        array = seen.view.return_to_scan(units * np.float32(self.spec.intensity_scale))
+        array = seen.view.from_model_space(units * np.float32(self.spec.intensity_scale))
         image = Image(np.maximum(array, 0, out=array), seen.view.scan.affine, seen.header)
         return Prediction(image, seen.mask, seen.plan, seen.view.grid, seen.warnings)
 
@@ -206,11 +210,11 @@ class Model:
 
 
 def plan_for(
-    spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_head: bool
+    spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_volume: bool
 ) -> WindowPlan:
     """One window over a mask `(I, J, K)`, or the largest that the memory holds, if that is wanted; else the patch's."""
     plan = None
-    if whole_head:
+    if whole_volume:
         limit = most_voxels(width_at_full_resolution(spec.network), device)
         plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
         if math.prod(plan.size) > limit:
@@ -218,7 +222,7 @@ def plan_for(
     return plan or plan_windows(mask, spec.patch_size, overlap)
 
 
-def synthesise(
+def synthesize(
     network: Run,
     spec: ModelSpec,
     sources: NDArray[np.float32],
@@ -240,7 +244,7 @@ def synthesise(
         The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
 
     Raises:
-        IntensityError: a source without what the model's normalisation needs.
+        IntensityError: a source without what the model's normalization needs.
     """
     run = in_bfloat16(network) if device.type == "cuda" else network
     return run_windows(run, spec, in_network_units(spec, sources, mask), mask, plan, device)
@@ -254,7 +258,7 @@ def run_windows(
     plan: WindowPlan,
     device: torch.device,
 ) -> NDArray[np.float32]:
-    """As `synthesise`, from a `volume` `(C, I, J, K)` in network units."""
+    """As `synthesize`, from a `volume` `(C, I, J, K)` in network units."""
     inside = torch.from_numpy(mask).to(device)
     with torch.inference_mode():
         out = stitch(torch.from_numpy(volume).to(device), plan, network)[0]

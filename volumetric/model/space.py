@@ -22,7 +22,7 @@ from volumetric.imaging.geometry import (
 )
 from volumetric.imaging.intensity import in_reference_units, reference_scale
 from volumetric.imaging.nifti import Image
-from volumetric.imaging.resample import continue_outwards, resample
+from volumetric.imaging.resample import continue_outward, resample
 
 Spacing = tuple[float, float, float]
 _SAME_MM = 1e-3  # grids nearer than this need no interpolation; float32 headers are off by a tenth of it
@@ -34,7 +34,7 @@ class PairError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class ModelView:
+class ModelSpace:
     """How a model sees one subject: the grid it works on, and the ways there and back.
 
     Attributes:
@@ -57,7 +57,7 @@ class ModelView:
     scan_box: Slices
     keeps_voxels: bool
 
-    def bring(self, *images: Image) -> NDArray[np.float32]:
+    def to_model_space(self, *images: Image) -> NDArray[np.float32]:
         """Images on the scan's grid, brought into model space.
 
         Returns:
@@ -75,7 +75,7 @@ class ModelView:
             np.multiply(units, self.mask, out=place)
         return brought
 
-    def return_to_scan(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    def from_model_space(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """A volume `(I, J, K)` on this grid, on the scan's own grid: float32, 0 outside the scan's mask.
 
         Where the model works at the scan's own spacing this is flips alone, exact to the bit.
@@ -84,14 +84,14 @@ class ModelView:
             pad = _around(self.grid, self.scan_grid)
             (i, j, k), (ni, nj, nk) = pad, volume.shape
             box = slice(-i[0], ni + i[1]), slice(-j[0], nj + j[1]), slice(-k[0], nk + k[1])
-            spread = continue_outwards(np.pad(volume, pad), np.pad(self.mask, pad))
+            spread = continue_outward(np.pad(volume, pad), np.pad(self.mask, pad))
             volume = resample(spread, crop(self.grid, box), self.scan_grid, "cubic")
         array = np.zeros(self.scan.shape, np.float32, order="F")  # the order of a NIfTI file
         np.multiply(volume, self.scan_mask, out=self.flips.apply(array)[self.scan_box])
         return array
 
 
-def view_in_model_space(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | None) -> ModelView:
+def model_space_of(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | None) -> ModelSpace:
     """How a model of the given spacing sees a scan.
 
     Args:
@@ -111,14 +111,14 @@ def view_in_model_space(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacin
         scan_box = widened(scan_box, upright.shape, _margin_vox(upright, whole))
     scan_grid, scan_mask = crop(upright, scan_box), np.ascontiguousarray(flips.apply(mask)[scan_box])
     if keeps_voxels:
-        return ModelView(scan_mask, scan_grid, scan, flips, scan_mask, scan_grid, scan_box, True)
+        return ModelSpace(scan_mask, scan_grid, scan, flips, scan_mask, scan_grid, scan_box, True)
     inside = resample(scan_mask, scan_grid, whole, "linear") >= 0.5
     if not inside.any():
         raise PairError(
             f"the brain mask has no voxel left at a spacing of {spacing_mm} mm; check the scan's voxel size"
         )
     box = bounding_box(inside)
-    return ModelView(inside[box], crop(whole, box), scan, flips, scan_mask, scan_grid, scan_box, False)
+    return ModelSpace(inside[box], crop(whole, box), scan, flips, scan_mask, scan_grid, scan_box, False)
 
 
 def check_one_grid(images: Mapping[str, Image], *, name: str) -> None:

@@ -51,7 +51,7 @@ class StandardLandmarks(Section):
 
 
 SOURCE_MAPS: dict[str, type[AffineMap] | type[StandardLandmarks]] = {"pooled": AffineMap, "nyul": StandardLandmarks}
-"""What the normalisations that learn from the training people keep of them, for each source."""
+"""What the normalizations that learn from the training people keep of them, for each source."""
 
 
 class MaskSpec(Section):
@@ -101,7 +101,7 @@ class ModelSpec(Section):
         "background 0",
     )
     source_maps: tuple[AffineMap | StandardLandmarks, ...] = Field(
-        (), description="of each source, what pooled (a map) or nyul (landmarks) learnt from the training people"
+        (), description="of each source, what pooled (a map) or nyul (landmarks) learned from the training people"
     )
     target_map: AffineMap
     intensity_scale: float = INTENSITY_SCALE
@@ -109,11 +109,11 @@ class ModelSpec(Section):
     network: NetworkConfig
     patch_size: tuple[int, int, int]
     overlap: float
-    whole_head: bool = Field(
+    whole_volume: bool = Field(
         False, description="one pass over the head instead of windows: it scored as well on the validation people"
     )
     training: TrainingStatistics
     training_manifest_sha256: str
     versions: dict[str, str]
-    weights_licence: str | None = Field(None, description="to be filled in by whoever shares the model")
-    training_data_licence: str | None = Field(None, description="to be filled in by whoever shares the model")
+    weights_license: str | None = Field(None, description="to be filled in by whoever shares the model")
+    training_data_license: str | None = Field(None, description="to be filled in by whoever shares the model")

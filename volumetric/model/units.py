@@ -14,7 +14,7 @@ from volumetric.model.spec import ModelSpec
 def measure_sources(
     normalization: str, contrasts: Sequence[str], sources: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """What a normalisation takes from a subject's own sources.
+    """What a normalization takes from a subject's own sources.
 
     Args:
         normalization: a key of `NORMALIZERS`.
@@ -23,10 +23,10 @@ def measure_sources(
         mask: `(I, J, K)`.
 
     Returns:
-        `(C, N)`, the normaliser's numbers for each source, such as mean and SD; N is 0 where it takes none.
+        `(C, N)`, the normalizer's numbers for each source, such as mean and SD; N is 0 where it takes none.
 
     Raises:
-        IntensityError: an image without the spread, or the peak, that the normalisation needs.
+        IntensityError: an image without the spread, or the peak, that the normalization needs.
     """
     measure = NORMALIZERS[normalization].measure
     own = [measure(source, mask, contrast) for contrast, source in zip(contrasts, sources, strict=True)]
@@ -42,7 +42,7 @@ def in_network_units(
     """What the network sees of sources.
 
     Args:
-        spec: its normalisation, with what that learnt from the training people.
+        spec: its normalization, with what that learned from the training people.
         sources: `(C, I, J, K)` in reference units; a whole head, or a patch of one.
         mask: `(I, J, K)`.
         measured: of the whole head, where `sources` are a patch; None measures `sources`.
@@ -56,9 +56,9 @@ def in_network_units(
     if measured is None:
         measured = measure_sources(spec.source_normalization, spec.sources, sources, mask)
     units = NORMALIZERS[spec.source_normalization].units
-    learnt = [source_map.numbers for source_map in spec.source_maps] or [()] * len(spec.sources)
+    learned = [source_map.numbers for source_map in spec.source_maps] or [()] * len(spec.sources)
     seen = [
         units(tuple(own), of_people).apply(source, mask)
-        for source, own, of_people in zip(sources, measured.tolist(), learnt, strict=True)
+        for source, own, of_people in zip(sources, measured.tolist(), learned, strict=True)
     ]
     return np.stack(seen)

@@ -85,7 +85,7 @@ def most_voxels(width: int, device: torch.device) -> int:
 def plan_large(mask: NDArray[np.bool_], stride: int, limit: int) -> WindowPlan | None:
     """The windows of one size, multiples of the stride, that cover a mask with the least work.
 
-    Neighbours share two strides. That is where a border stops being seen: for a network of stride 16, the seam index
+    Neighbors share two strides. That is where a border stops being seen: for a network of stride 16, the seam index
     is 0.28 above that of one pass without any overlap, 0.02 with one stride and 0.007 with two.
 
     Args:
@@ -142,7 +142,7 @@ def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor]
 
 
 def importance_map(size: Sequence[int]) -> Tensor:
-    """Gaussian blending weights of a window, `size`, in (0, 1], symmetric about its centre."""
+    """Gaussian blending weights of a window, `size`, in (0, 1], symmetric about its center."""
     axes = []
     for side in size:
         offset = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
@@ -151,7 +151,7 @@ def importance_map(size: Sequence[int]) -> Tensor:
 
 
 def _covering(mask: NDArray[np.bool_], size: Shape, shared: Sequence[int]) -> WindowPlan:
-    """Windows whose neighbours share `shared` voxels along each axis; the last may share more."""
+    """Windows whose neighbors share `shared` voxels along each axis; the last may share more."""
     padded = tuple(max(n, side) for n, side in zip(mask.shape, size, strict=True))
     per_axis = [
         [*range(0, n - side, max(1, side - both)), n - side] for n, side, both in zip(padded, size, shared, strict=True)

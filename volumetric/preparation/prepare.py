@@ -22,7 +22,7 @@ from volumetric.imaging.geometry import flips_to_ras, moved, same_space
 from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.imaging.registration import write_transform
 from volumetric.imaging.resample import resample
-from volumetric.manifest import CONTRASTS, LABELS, NATIVE, Manifest, Row, read_manifest, write_manifest
+from volumetric.manifest import CONTRASTS, LABELS, NATIVE, Manifest, ManifestRow, read_manifest, write_manifest
 from volumetric.outputs import check_same_settings, hash_file, locked, versions, write_csv, write_json, write_text
 from volumetric.preparation.quality import Quality, Verdict, assess, judge
 from volumetric.simulation.template import load_template_t1w
@@ -76,7 +76,7 @@ def prepare(
     _check(manifest, config)
     with locked(out):
         if fresh:
-            _forget(out)
+            _delete_outputs(out)
         settings = config.model_dump(mode="json", exclude={"quality"})
         if not check_same_settings(out / "settings.json", settings, what="scans prepared"):
             write_json(out / "settings.json", settings)
@@ -84,7 +84,7 @@ def prepare(
         task = _Preparing(out, config)
         jobs = min(jobs or usual_jobs(_GB_A_JOB), len(rows))
         outcomes = run_subjects(task, rows, title="prepare", jobs=jobs)
-        prepared: list[Row] = []
+        prepared: list[ManifestRow] = []
         quality: list[Mapping[str, object]] = []
         for row, outcome in zip(rows, outcomes, strict=True):
             ids: dict[str, object] = {"subject_id": row.subject_id, "session_id": row.session_id}
@@ -124,10 +124,10 @@ class _Preparing:
     out: Path
     config: PreparationConfig
 
-    def name(self, item: Row) -> str:
+    def name(self, item: ManifestRow) -> str:
         return item.name
 
-    def finished(self, item: Row) -> Mapping[str, object] | None:
+    def finished(self, item: ManifestRow) -> Mapping[str, object] | None:
         sidecar = self._folder(item) / SIDECAR
         if not sidecar.is_file():
             return None
@@ -135,12 +135,12 @@ class _Preparing:
         whole = all((self._folder(item) / str(file)).is_file() for file in _mapping(kept["files"]).values())
         return kept if whole and kept["sources_sha256"] == self._hashes(item) else None
 
-    def read(self, item: Row) -> _Loaded:
+    def read(self, item: ManifestRow) -> _Loaded:
         contrasts = [self.config.reference, *(c for c in CONTRASTS if c in item.paths and c != self.config.reference)]
         images = {contrast: read_image(item.path(contrast)) for contrast in contrasts}
         return _Loaded(images, {c: read_labels(item.path(c)) for c in LABELS if c in item.paths})
 
-    def compute(self, item: Row, loaded: _Loaded) -> _Result:
+    def compute(self, item: ManifestRow, loaded: _Loaded) -> _Result:
         template = _template() if self.config.grid.space == "mni" else None
         scan = loaded.images[self.config.reference]
         for label, image in loaded.labels.items():
@@ -158,7 +158,7 @@ class _Preparing:
         }
         return _Result(alignment, assess(loaded.images, alignment, self.config), labels, before)
 
-    def write(self, item: Row, result: _Result) -> Mapping[str, object]:
+    def write(self, item: ManifestRow, result: _Result) -> Mapping[str, object]:
         folder, alignment = self._folder(item), result.alignment
         (folder / SIDECAR).unlink(missing_ok=True)  # images whose sidecar is absent count as unfinished
         grids = {"": alignment.prepared} | (
@@ -183,12 +183,12 @@ class _Preparing:
         write_json(folder / SIDECAR, content)
         return content
 
-    def prepared_row(self, item: Row, kept: Mapping[str, object], verdict: Verdict) -> Row:
+    def prepared_row(self, item: ManifestRow, kept: Mapping[str, object], verdict: Verdict) -> ManifestRow:
         """The row of the prepared manifest."""
         files = _mapping(kept["files"])
         paths = {column: self._folder(item) / str(file) for column, file in files.items()}
         covariates = dict(item.covariates) | {"qc": verdict.grade, "qc_reasons": "; ".join(verdict.reasons)}
-        return Row(item.subject_id, item.session_id, item.split, item.fold, paths, covariates)
+        return ManifestRow(item.subject_id, item.session_id, item.split, item.fold, paths, covariates)
 
     def _placed(self, label: Image, alignment: Alignment) -> Image:
         target = alignment.prepared.mask
@@ -197,14 +197,14 @@ class _Preparing:
         seen = moved(label.space, alignment.to_prepared)
         return target.with_array(resample(label.array, seen, target.space, "nearest").astype(np.uint8))
 
-    def _folder(self, item: Row) -> Path:
+    def _folder(self, item: ManifestRow) -> Path:
         return self.out / _folder_name(item)
 
-    def _hashes(self, item: Row) -> dict[str, str]:
+    def _hashes(self, item: ManifestRow) -> dict[str, str]:
         return {c: hash_file(item.path(c)) for c in (*CONTRASTS, *LABELS) if c in item.paths}
 
 
-def _folder_name(row: Row) -> Path:
+def _folder_name(row: ManifestRow) -> Path:
     parts = [row.subject_id, *([row.session_id] if row.session_id else [])]
     return Path(*(re.sub(r"[^\w-]", "_", part) for part in parts))
 
@@ -220,7 +220,7 @@ def _check(manifest: Manifest, config: PreparationConfig) -> None:
             f"{manifest.name}: no row has a `{config.reference}`, the reference; fill the column, or choose another "
             "contrast with --set reference=t2w"
         )
-    folders: dict[Path, Row] = {}
+    folders: dict[Path, ManifestRow] = {}
     for row in manifest.rows:
         other = folders.setdefault(_folder_name(row), row)
         if other is not row:
@@ -229,7 +229,7 @@ def _check(manifest: Manifest, config: PreparationConfig) -> None:
             )
 
 
-def _forget(out: Path) -> None:
+def _delete_outputs(out: Path) -> None:
     """Make every visit count as unfinished, and drop what is made from all of them."""
     for sidecar in out.glob(f"**/{SIDECAR}"):
         sidecar.unlink()
@@ -242,7 +242,7 @@ def _mapping(content: object) -> Mapping[str, object]:
     return content
 
 
-def _draw(item: Row, result: _Result, path: Path) -> None:
+def _draw(item: ManifestRow, result: _Result, path: Path) -> None:
     native = result.alignment.native
     flips = flips_to_ras(native.mask.affine)
     mask = flips.apply(native.mask.array)

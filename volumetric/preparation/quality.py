@@ -30,7 +30,7 @@ class PairQuality:
         contrast: which one.
         moved_mm: how far registration moved it, mean over the brain.
         moved_deg: by what rotation.
-        nmi_before: normalised mutual information in the brain by the scanners' coordinates alone.
+        nmi_before: normalized mutual information in the brain by the scanners' coordinates alone.
         nmi_after: the same after registration.
         residual_mm: mean shift that a registration of the prepared pair, begun elsewhere, still finds.
         residual_deg: its rotation.
@@ -143,7 +143,7 @@ def assess(raw: Mapping[str, Image], alignment: Alignment, recipe: PreparationCo
 
 
 def signal_to_noise(image: Image, mask: NDArray[np.bool_]) -> float:
-    """The in-mask median over the SD of the noise, from second differences between neighbours.
+    """The in-mask median over the SD of the noise, from second differences between neighbors.
 
     For noise alone x[i-1] - 2 x[i] + x[i+1] has sqrt(6) times its SD (Immerkaer, Comput. Vis. Image Underst. 64(2),
     1996, in one dimension); the median of its size, times 1.4826, looks away from edges. Taken along the axis of
@@ -151,7 +151,7 @@ def signal_to_noise(image: Image, mask: NDArray[np.bool_]) -> float:
     many scanners set to 0, and scans that were interpolated before look better than they are.
 
     Returns:
-        A pure number above 0, higher is better; infinite where neighbours are alike.
+        A pure number above 0, higher is better; infinite where neighbors are alike.
     """
     noise = []
     for axis in range(3):

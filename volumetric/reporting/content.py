@@ -14,7 +14,7 @@ from volumetric.reporting.results import MODEL, Cells, Metric, Results, number, 
 HEADLINES = ("psnr_db", "ssim", "mae", "pearson")
 """The metrics at the top, as far as they were computed."""
 _RANKED_BY = ("ssim", "psnr_db")
-_TISSUES = {"csf": "CSF", "gm": "Grey matter", "wm": "White matter"}
+_TISSUES = {"csf": "CSF", "gm": "Gray matter", "wm": "White matter"}
 _LIMITS_SD = 1.96
 
 

@@ -161,9 +161,9 @@ def read_results(folder: Path) -> Results:
 
 
 def _metrics(first: Cells, definitions: Mapping[str, Any], summary: Iterable[Cells]) -> list[Metric]:
-    """The scored columns: those that are defined; with no definition at all, those that are summarised."""
-    summarised = dict.fromkeys(row.get("metric", "") for row in summary)
-    names = [name for name in first if name in definitions or name in summarised]
+    """The scored columns: those that are defined; with no definition at all, those that are summarized."""
+    summarized = dict.fromkeys(row.get("metric", "") for row in summary)
+    names = [name for name in first if name in definitions or name in summarized]
     return [
         Metric(
             name=name,

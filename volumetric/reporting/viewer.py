@@ -30,7 +30,7 @@ class Loss:
     """What 8 bits cost, in reference units, over the brain voxels of truth and prediction.
 
     Attributes:
-        step: between two neighbouring grey levels of truth and prediction.
+        step: between two neighboring gray levels of truth and prediction.
         mean: mean distance between the embedded and the real value.
         largest: largest distance.
         clipped: share of values outside the range of the levels, 0 to 1.
@@ -70,7 +70,7 @@ def pack(
     mask: NDArray[np.bool_],
     affine: NDArray[np.float64],
 ) -> Volumes:
-    """Embed three volumes of one grid as 256 grey levels.
+    """Embed three volumes of one grid as 256 gray levels.
 
     The levels reach from the lowest value (at most 0) to the highest, of the source its own, of truth and prediction
     together, so that both have the same steps. Outliers beyond twice the 99.9th percentile are clipped.

@@ -26,7 +26,7 @@ FOLDING = ((30.0, 0.5), (8.0, 0.7))
 """(distance between knots in mm, SD) of the log odds that make each head's sulci wider here and narrower there."""
 
 THICKNESS = (15.0, 0.4)
-"""The same for grey against white matter."""
+"""The same for gray against white matter."""
 
 ODDS = (1.3, -0.3, 0.0)
 """Log odds of CSF, GM, WM in every head: sharpening alone would close the sulci, which are never a majority."""
@@ -88,7 +88,7 @@ def make_anatomy(rng: np.random.Generator, shape: Shape, template: Template, spa
 
 
 def head_space(shape: Shape, displacement: NDArray[np.float32], template: Template, spacing_mm: float) -> Space:
-    """The smallest grid that holds the bent brain with a margin, centred on it.
+    """The smallest grid that holds the bent brain with a margin, centered on it.
 
     Args:
         shape: the head's size and turn.
@@ -115,16 +115,16 @@ def _individual(
 ) -> NDArray[np.float32]:
     """Fractions of one head from the average's: probabilities to a power, with odds that vary from head to head.
 
-    In the nuclei the average's mixture of grey and white is kept, for that is what they are: with it the
+    In the nuclei the average's mixture of gray and white is kept, for that is what they are: with it the
     putamen's T1 comes out as measured (1084 ms at 1.5 T and 1332 ms at 3 T, Wright et al. 2008).
     """
     nuclei = np.clip(iron / 1.5, 0, 1)
     power = SHARPNESS - (SHARPNESS - 1) * nuclei
     fluid = ODDS[0] + sum(sd * smooth_field(rng, space, knots_mm) for knots_mm, sd in FOLDING)
-    grey = ODDS[1] + THICKNESS[1] * smooth_field(rng, space, THICKNESS[0])
+    gray = ODDS[1] + THICKNESS[1] * smooth_field(rng, space, THICKNESS[0])
     odds = np.log(np.maximum(raw, _LEAST_PROBABILITY)) * power
     odds[0] += fluid
-    odds[1] += grey * (1 - nuclei)
+    odds[1] += gray * (1 - nuclei)
     fractions = np.exp(odds - odds.max(0))
     return np.asarray(fractions / fractions.sum(0), dtype=np.float32)
 

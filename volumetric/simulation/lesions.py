@@ -27,14 +27,14 @@ class Lesions:
     """The drawn numbers of a head's lesions.
 
     Attributes:
-        centres_mm: of each, in template mm.
+        centers_mm: of each, in template mm.
         radii_mm: of each, along x, y, z.
         t2_ratio: T2 of the lesions / T2 of white matter.
         t1_ratio: the same for T1.
         pd_ratio: the same for proton density.
     """
 
-    centres_mm: tuple[tuple[float, float, float], ...]
+    centers_mm: tuple[tuple[float, float, float], ...]
     radii_mm: tuple[tuple[float, float, float], ...]
     t2_ratio: float
     t1_ratio: float
@@ -73,10 +73,10 @@ def lesion_fraction(rng: np.random.Generator, lesions: Lesions, anatomy: Anatomy
     Returns:
         `(N,)` in the mask's voxels, at most the white-matter fraction.
     """
-    # log of the relative distance from the nearest centre: below 0 inside
+    # log of the relative distance from the nearest center: below 0 inside
     distance = np.full(anatomy.iron.shape, np.inf, dtype=np.float32)
-    for centre, radii in zip(lesions.centres_mm, lesions.radii_mm, strict=True):
-        offset = (anatomy.points - np.array(centre, np.float32)[:, None]) / np.array(radii, np.float32)[:, None]
+    for center, radii in zip(lesions.centers_mm, lesions.radii_mm, strict=True):
+        offset = (anatomy.points - np.array(center, np.float32)[:, None]) / np.array(radii, np.float32)[:, None]
         distance = np.minimum(distance, np.sqrt((offset**2).sum(0)))
     rough = _ROUGHNESS * smooth_field(rng, anatomy.space, _ROUGHNESS_MM)[anatomy.mask]
     outside = np.log(np.maximum(distance, 1e-3)) + rough

@@ -26,7 +26,7 @@ LITERATURE = {
 }
 """Constants by field strength in tesla and tissue.
 
-T1 of grey and white matter: Wright et al., MAGMA 21, 2008. T2 of both: Stanisz et al., Magn. Reson. Med. 54(3), 2005.
+T1 of gray and white matter: Wright et al., MAGMA 21, 2008. T2 of both: Stanisz et al., Magn. Reson. Med. 54(3), 2005.
 T1 of fluid, the same at all fields: Rooney et al., Magn. Reson. Med. 57(2), 2007. T2 of fluid: about 2 s, where its
 exact value changes no echo of 0.1 s. Proton density: BrainWeb (Kwan et al., IEEE Trans. Med. Imaging 18(11), 1999).
 """
@@ -111,7 +111,7 @@ def mprage(
         num_pulses: in the train, even.
 
     Returns:
-        The same shape, in units of `pd`, below 0 where the inverted magnetisation has not recovered.
+        The same shape, in units of `pd`, below 0 where the inverted magnetization has not recovered.
     """
     flip = np.deg2rad(flip_deg)
     before_ms = ti_ms - num_pulses * echo_spacing_ms / 2

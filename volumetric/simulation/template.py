@@ -27,18 +27,18 @@ class TemplateError(InputError):
 
 
 class Nucleus(NamedTuple):
-    """A deep grey nucleus of both sides, roughly: an ellipsoid cut by the template's grey-matter fraction.
+    """A deep gray nucleus of both sides, roughly: an ellipsoid cut by the template's gray-matter fraction.
 
     Attributes:
-        centre_mm: MNI152 coordinates on the right; the left is its mirror image.
+        center_mm: MNI152 coordinates on the right; the left is its mirror image.
         semi_axes_mm: half lengths along x, y, z.
-        grey: least and greatest grey-matter fraction of a voxel that belongs to it.
+        gray: least and greatest gray-matter fraction of a voxel that belongs to it.
         iron: non-haem iron in mg per 100 g of fresh tissue.
     """
 
-    centre_mm: tuple[float, float, float]
+    center_mm: tuple[float, float, float]
     semi_axes_mm: tuple[float, float, float]
-    grey: tuple[float, float]
+    gray: tuple[float, float]
     iron: float
 
 
@@ -91,32 +91,32 @@ class Template:
 def load_template() -> Template:
     """The ICBM152 2009a nonlinear symmetric average that the nilearn package carries.
 
-    Grey and white matter are its probability maps (Fonov et al., NeuroImage 54(1), 2011). The brain is where its
-    brain-only T1w image is above 0, holes filled, and what is neither grey nor white there is fluid.
+    Gray and white matter are its probability maps (Fonov et al., NeuroImage 54(1), 2011). The brain is where its
+    brain-only T1w image is above 0, holes filled, and what is neither gray nor white there is fluid.
 
     Raises:
         TemplateError: nilearn or its files are absent.
     """
     t1w, affine = _read("t1")
-    grey, white = (_read(name)[0] / np.float32(255) for name in ("gm", "wm"))
+    gray, white = (_read(name)[0] / np.float32(255) for name in ("gm", "wm"))
     brain = ndimage.binary_fill_holes(t1w > 0)
     box = tuple(
         slice(max(s.start - _PAD_VOX, 0), s.stop + _PAD_VOX) for s in ndimage.find_objects(brain.astype(np.uint8))[0]
     )
-    brain, grey, white = brain[box], grey[box], white[box]
+    brain, gray, white = brain[box], gray[box], white[box]
     affine = affine.copy()
     affine[:3, 3] += [s.start for s in box]
-    solid = np.maximum(grey + white, 1)
-    grey, white = grey / solid * brain, white / solid * brain
-    fluid = np.clip(brain - grey - white, 0, 1)
+    solid = np.maximum(gray + white, 1)
+    gray, white = gray / solid * brain, white / solid * brain
+    fluid = np.clip(brain - gray - white, 0, 1)
     i, j, k = brain.shape
     space = Space((i, j, k), affine)
     ventricles = _ventricles(space, fluid, brain)
     in_white = (white > 0.97) & (axes_mm(space)[2] > -10)  # none in brain stem and cerebellum
     return Template(
         space,
-        np.stack([fluid, grey, white]).astype(np.float32),
-        _iron(space, grey),
+        np.stack([fluid, gray, white]).astype(np.float32),
+        _iron(space, gray),
         ventricles,
         _slope(ventricles),
         (np.argwhere(in_white) + affine[:3, 3]).astype(np.float32),
@@ -144,14 +144,14 @@ def _read(name: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
-def _iron(space: Space, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+def _iron(space: Space, gray: NDArray[np.float32]) -> NDArray[np.float32]:
     x, y, z = np.meshgrid(*axes_mm(space), indexing="ij", sparse=True)
     iron = np.zeros(space.shape, dtype=np.float32)
     for nucleus in NUCLEI.values():
-        (cx, cy, cz), (ax, ay, az), (low, high) = nucleus.centre_mm, nucleus.semi_axes_mm, nucleus.grey
+        (cx, cy, cz), (ax, ay, az), (low, high) = nucleus.center_mm, nucleus.semi_axes_mm, nucleus.gray
         inside = ((np.abs(x) - cx) / ax) ** 2 + ((y - cy) / ay) ** 2 + ((z - cz) / az) ** 2 < 1
-        inside &= (grey > low) & (grey < high)
-        # thresholds leave crumbs at the rims of neighbours
+        inside &= (gray > low) & (gray < high)
+        # thresholds leave crumbs at the rims of neighbors
         inside = ndimage.binary_opening(inside)
         iron = np.maximum(iron, inside * np.float32(nucleus.iron - IRON_OF_CORTEX))
     return np.asarray(ndimage.gaussian_filter(iron, 0.7), dtype=np.float32)

@@ -33,7 +33,7 @@ class Shape:
     Attributes:
         size: head / template along x, y, z.
         turn_deg: rotation about x, y, z.
-        ventricle_flow_mm: greatest speed at which the ventricles' walls move outwards over unit time; below 0, inwards.
+        ventricle_flow_mm: greatest speed at which the ventricles' walls move outward over unit time; below 0, inwards.
     """
 
     size: tuple[float, float, float]
@@ -135,9 +135,9 @@ def jacobian_determinant(points: NDArray[np.float32], spacing_mm: float) -> NDAr
 
 
 def _ventricle_flow(shape: Shape, template: Template) -> NDArray[np.float32]:
-    """Velocity `(3, I, J, K)` on the coarse grid that carries points towards the ventricles, greatest speed 1 mm.
+    """Velocity `(3, I, J, K)` on the coarse grid that carries points toward the ventricles, greatest speed 1 mm.
 
-    Towards and not away, because the map goes from head to template: what a head shows outside the template's
+    Toward and not away, because the map goes from head to template: what a head shows outside the template's
     ventricle must come from inside it for the ventricle to be wider.
     """
     to_template = head_to_template(shape)

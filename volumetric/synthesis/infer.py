@@ -19,7 +19,7 @@ from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
 from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.model.folder import load_model
-from volumetric.model.predict import Model, Prediction, Seen
+from volumetric.model.predict import Model, ModelInput, Prediction
 from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
 from volumetric.simulation.template import load_template_t1w
 from volumetric.synthesis.inputs import Subject, find_subjects
@@ -40,7 +40,7 @@ def infer(
     engine: str = "auto",
     precision: str = "auto",
     overlap: float | None = None,
-    whole_head: bool | None = None,
+    whole_volume: bool | None = None,
     prepare: bool = False,
     fresh: bool = False,
 ) -> list[Outcome]:
@@ -55,10 +55,10 @@ def infer(
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the network: `auto`, `openvino` or `torch`.
         precision: what it computes in: `auto`, `float32` or `bfloat16`.
-        overlap: fraction of a window that neighbours share; None takes the model's own.
-        whole_head: one window over the whole head instead, where the memory allows; None asks the model.
+        overlap: fraction of a window that neighbors share; None takes the model's own.
+        whole_volume: one window over the whole head instead, where the memory allows; None asks the model.
         prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
-        fresh: synthesise again what is there already.
+        fresh: synthesize again what is there already.
 
     Returns:
         One outcome per subject; `out/predictions.csv` holds the same.
@@ -67,7 +67,7 @@ def infer(
         InputError: the call itself is wrong; nothing has been written.
     """
     loaded = load_model(
-        model, device=device, engine=engine, precision=precision, overlap=overlap, whole_head=whole_head
+        model, device=device, engine=engine, precision=precision, overlap=overlap, whole_volume=whole_volume
     )
     if prepare and loaded.spec.preparation is None:
         raise InputError(
@@ -93,12 +93,12 @@ def infer(
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    seen: Seen
+    seen: ModelInput
     alignment: Alignment | None
 
 
 @dataclass(frozen=True, eq=False)
-class _Synthesised:
+class _Synthesized:
     loaded: _Loaded
     engine: str
     units: NDArray[np.float32]
@@ -122,7 +122,7 @@ class _Synthesis:
             "model_sha256": self._model.sha256,
             "source_sha256": self._hashes(item),
             "prepared_here": self._prepare,
-            "settings": self._model.asked,
+            "settings": self._model.settings,
         }
         return {"path": item.output.as_posix()} if all(before.get(k) == now[k] for k in now) else None
 
@@ -131,17 +131,17 @@ class _Synthesis:
         mask = read_labels(item.row.path("mask")) if "mask" in item.row.paths else None
         recipe = self._model.spec.preparation
         if recipe is None or not self._prepare:
-            return _Loaded(self._model.look(images, mask), None)
+            return _Loaded(self._model.preprocess(images, mask), None)
         template = load_template_t1w() if recipe.grid.space == "mni" else None
         found = align(images, recipe, given=mask, template=template, name=item.row.name)
-        return _Loaded(self._model.look(found.prepared.images, found.prepared.mask), found)
+        return _Loaded(self._model.preprocess(found.prepared.images, found.prepared.mask), found)
 
-    def compute(self, item: Subject, loaded: _Loaded) -> _Synthesised:
-        units = self._model.run(loaded.seen)
-        return _Synthesised(loaded, self._model.engine.name, units)
+    def compute(self, item: Subject, loaded: _Loaded) -> _Synthesized:
+        units = self._model.forward(loaded.seen)
+        return _Synthesized(loaded, self._model.engine.name, units)
 
-    def _developed(self, result: _Synthesised) -> Prediction:
-        prediction = self._model.develop(result.loaded.seen, result.units)
+    def _developed(self, result: _Synthesized) -> Prediction:
+        prediction = self._model.postprocess(result.loaded.seen, result.units)
         found = result.loaded.alignment
         if found is None:
             return prediction
@@ -153,7 +153,7 @@ class _Synthesis:
             warnings=(*found.warnings, *prediction.warnings),
         )
 
-    def write(self, item: Subject, result: _Synthesised) -> Mapping[str, object]:
+    def write(self, item: Subject, result: _Synthesized) -> Mapping[str, object]:
         prediction = self._developed(result)
         image, sidecar = self._paths(item)
         spec = self._model.spec
@@ -177,7 +177,7 @@ class _Synthesis:
                 "mask_kind": spec.mask.kind,
                 "mask_rule": prediction.mask.rule,
                 "model_sha256": self._model.sha256,
-                "settings": self._model.asked,
+                "settings": self._model.settings,
                 "engine": result.engine,
                 "precision": self._model.precision,
                 "source_sha256": self._hashes(item),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import SUFFIXES, stem
-from volumetric.manifest import Row, read_manifest
+from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.spec import ModelSpec
 
 _BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
@@ -22,14 +22,14 @@ class InputsError(InputError):
 
 @dataclass(frozen=True)
 class Subject:
-    """A scan to synthesise from, and where the result goes.
+    """A scan to synthesize from, and where the result goes.
 
     Attributes:
         row: subject, session and files.
         output: path of the prediction, relative to the output folder.
     """
 
-    row: Row
+    row: ManifestRow
     output: Path = field(default_factory=Path)
 
 
@@ -48,7 +48,7 @@ def find_subjects(
     Raises:
         InputsError: nothing found, a file of an unknown kind, or two subjects whose outputs would have one name.
     """
-    rows: list[Row] = []
+    rows: list[ManifestRow] = []
     manifests = [path for path in inputs if path.suffix == ".csv"]
     if manifests:
         found = read_manifest(*manifests).split(split)
@@ -97,27 +97,27 @@ def _looks_like(path: Path, contrast: str) -> bool:
     return last in (contrast, contrast.removesuffix("w"))
 
 
-def _row_of(path: Path, spec: ModelSpec) -> Row:
+def _row_of(path: Path, spec: ModelSpec) -> ManifestRow:
     entities = dict(_ENTITY.findall(stem(path)))
     if "sub" in entities:
         subject, session = entities["sub"], entities.get("ses", "")
     else:
         own = re.sub(rf"[_\-.]?{spec.sources[0].removesuffix('w')}w?$", "", stem(path), flags=re.IGNORECASE)
         subject, session = own or path.resolve().parent.name, ""
-    return Row(subject, session, paths={spec.sources[0]: path.resolve()})
+    return ManifestRow(subject, session, paths={spec.sources[0]: path.resolve()})
 
 
-def _named_row(named: Mapping[str, Path], spec: ModelSpec) -> Row:
+def _named_row(named: Mapping[str, Path], spec: ModelSpec) -> ManifestRow:
     for contrast, path in named.items():
         if contrast not in (*spec.sources, "mask"):
             raise InputsError(f"--input {contrast}={path}: the model reads {', '.join(spec.sources)} (and mask)")
         if not path.is_file():
             raise InputsError(f"--input {contrast}={path}: there is no such file; check the path")
     row = _row_of(named.get(spec.sources[0], next(iter(named.values()))), spec)
-    return Row(row.subject_id, row.session_id, paths={c: p.resolve() for c, p in named.items()})
+    return ManifestRow(row.subject_id, row.session_id, paths={c: p.resolve() for c, p in named.items()})
 
 
-def _output(row: Row, spec: ModelSpec) -> Path:
+def _output(row: ManifestRow, spec: ModelSpec) -> Path:
     """The BIDS derivative name; labels hold letters and digits alone."""
     subject = re.sub(r"[^A-Za-z0-9]", "", row.subject_id.removeprefix("sub-"))
     session = re.sub(r"[^A-Za-z0-9]", "", row.session_id.removeprefix("ses-"))
@@ -129,7 +129,7 @@ def _output(row: Row, spec: ModelSpec) -> Path:
 
 
 def _check_unique(subjects: Sequence[Subject]) -> None:
-    seen: dict[Path, Row] = {}
+    seen: dict[Path, ManifestRow] = {}
     for subject in subjects:
         if subject.output in seen:
             first, second = seen[subject.output], subject.row
@@ -140,5 +140,5 @@ def _check_unique(subjects: Sequence[Subject]) -> None:
         seen[subject.output] = subject.row
 
 
-def _sources(row: Row) -> str:
+def _sources(row: ManifestRow) -> str:
     return ", ".join(str(path) for path in row.paths.values()) or row.name

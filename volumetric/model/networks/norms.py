@@ -1,4 +1,4 @@
-"""Normalisation layers by name, and one that does not depend on the window in inference."""
+"""Normalization layers by name, and one that does not depend on the window in inference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class FixedGroupNorm(nn.Module):
-    """Group norm (Wu and He 2018) that normalises by running averages of its statistics in inference.
+    """Group norm (Wu and He 2018) that normalizes by running averages of its statistics in inference.
 
     Group norm measures mean and variance of each window, so the same tissue comes out differently in a patch and in
     a whole head. Here training does that, and inference uses what training saw on average, as batch norm does.
@@ -32,7 +32,7 @@ class FixedGroupNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(num_groups))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise `(N, C, I, J, K)`."""
+        """Normalize `(N, C, I, J, K)`."""
         grouped = features.reshape(features.shape[0], self.num_groups, -1)
         if self.training:
             var, mean = torch.var_mean(grouped, dim=2, correction=0)

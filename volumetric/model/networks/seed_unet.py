@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SeedUNet(nn.Module):
-    """Batch-normalised U-Net of three halvings; 4,067,457 parameters with one input channel.
+    """Batch-normalized U-Net of three halvings; 4,067,457 parameters with one input channel.
 
     Max-pooling, nearest up-sampling, concatenation, convolutions without bias, and a linear head:
 

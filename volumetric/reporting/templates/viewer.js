@@ -7,9 +7,9 @@ const INT16 = 4;
 const ROLES = ["source", "truth", "prediction"];
 const WHITE = { source: 1.8, truth: 2.5, prediction: 2.5, error: 2.5 };
 const SLICES = { axial: 0, coronal: 1, sagittal: 2, three: 3, render: 4 };
-const FADING = 1; // NiiVue's colour map type whose opacity grows with the square of the value, up to cal_min
+const FADING = 1; // NiiVue's color map type whose opacity grows with the square of the value, up to cal_min
 const OPAQUE_FROM = 0.35;
-// Ever brighter from 0 on, and nothing at 0 itself; blue and orange are told apart in every colour vision.
+// Ever brighter from 0 on, and nothing at 0 itself; blue and orange are told apart in every color vision.
 const TOO_BRIGHT = { R: [190, 190, 190, 235, 255], G: [60, 60, 60, 95, 190], B: [0, 0, 0, 0, 110], A: [0, 0, 255, 255, 255], I: [0, 3, 4, 128, 255] };
 const TOO_DARK = { R: [0, 0, 0, 20, 120], G: [95, 95, 95, 130, 205], B: [190, 190, 190, 235, 255], A: [0, 0, 255, 255, 255], I: [0, 3, 4, 128, 255] };
 

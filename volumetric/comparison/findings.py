@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from volumetric.evaluation.contenders import Contender
-from volumetric.evaluation.contests import Contest
-from volumetric.evaluation.scores import Scores, Visit, visit_name
+from volumetric.comparison.methods import Contender
+from volumetric.comparison.paired_tests import Contest
+from volumetric.comparison.tables import Scores, Visit, visit_name
 
 LEVEL = 0.05
 _FEW = 6

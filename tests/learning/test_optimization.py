@@ -6,13 +6,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from tests.conftest import TINY
 from volumetric.config.resolve import resolve
-from volumetric.learning.optimisation import TrainingError, _memory_advice, _towards, learning_rate, memory_advice
+from volumetric.learning.optimization import TrainingError, _memory_advice, _toward, learning_rate, memory_advice
 
 
 def averages_of(decay, values):
     """The moving average of a single weight that takes these values after its steps."""
     weight = nn.Linear(1, 1, bias=False)
-    average = AveragedModel(weight, multi_avg_fn=_towards(decay))
+    average = AveragedModel(weight, multi_avg_fn=_toward(decay))
     seen = []
     for value in values:
         nn.init.constant_(weight.weight, value)
@@ -30,7 +30,7 @@ def test_the_average_by_hand():
     assert averages_of(0, [1, 2, 5]) == [1, 2, 5]
 
 
-def test_a_long_average_forgets_at_the_rate_of_its_decay():
+def test_a_long_average_delete_outputss_at_the_rate_of_its_decay():
     values = averages_of(0.9, [0.0] * 200 + [1.0] * 10)
     assert values[-1] == pytest.approx(1 - 0.9**10)
 

@@ -1,4 +1,4 @@
-"""Weights on their way: one optimiser step, the averaged weights, and the schedule of the learning rate."""
+"""Weights on their way: one optimizer step, the averaged weights, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TrainingError(InputError):
     """A training that cannot start or go on."""
 
 
-class Optimisation:
-    """A network, its averaged twin and its optimiser, on the device.
+class Optimization:
+    """A network, its averaged twin and its optimizer, on the device.
 
     Attributes:
         averaged: exponential moving average of the weights (Polyak and Juditsky 1992), with the newest buffers; it is
@@ -44,7 +44,7 @@ class Optimisation:
         )
         self._fabric, self._config = fabric, config
         self._network, self._optimizer = fabric.setup(module, optimizer)
-        self._average = AveragedModel(module, multi_avg_fn=_towards(config.optim.ema_decay))
+        self._average = AveragedModel(module, multi_avg_fn=_toward(config.optim.ema_decay))
         self._module = module
         self._loss = Loss(config.loss, spec.target_map, spec.data_range)
 
@@ -96,7 +96,7 @@ def learning_rate(optim: OptimConfig, step: int) -> float:
     return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, optim.num_steps - warmup)))
 
 
-def _towards(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _toward(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """The moving average's update; the decay rises from 0.2 to its value, so that first weights are soon forgotten."""
 
     @torch.no_grad()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from volumetric.evaluation.contenders import CompareError, Contender, Member, check_comparable, group_seeds
-from volumetric.evaluation.contests import Contest, contest, contest_row, panels
-from volumetric.evaluation.scores import Column, Scores, column, open_scores
-from volumetric.evaluation.seeds import seed_rows
-from volumetric.evaluation.verdicts import exclusions, limits, seed_limits, seed_sentences, single_seed, verdicts
+from volumetric.comparison.findings import exclusions, limits, seed_limits, seed_sentences, single_seed, verdicts
+from volumetric.comparison.methods import CompareError, Contender, Member, check_comparable, group_seeds
+from volumetric.comparison.paired_tests import Contest, contest, contest_row, panels
+from volumetric.comparison.seeds import seed_rows
+from volumetric.comparison.tables import Column, Scores, column, open_scores
 from volumetric.figures.differences import draw_differences
 from volumetric.metrics.differences import holm
 from volumetric.outputs import hash_file, locked, versions, write_csv, write_json

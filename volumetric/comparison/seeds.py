@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from volumetric.evaluation.contenders import Contender, subject_means
-from volumetric.evaluation.scores import Column
+from volumetric.comparison.methods import Contender, subject_means
+from volumetric.comparison.tables import Column
 from volumetric.metrics.statistics import repeats
 
 
 def seed_rows(contender: Contender, columns: Sequence[Column], region: str) -> list[dict[str, object]]:
-    """Summarise the seeds of one configuration.
+    """Summarize the seeds of one configuration.
 
     Args:
         contender: with one member for each seed.

@@ -11,8 +11,8 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetric.comparison.tables import Column, Row, Scores, Visit, number, visit_name
 from volumetric.errors import InputError
-from volumetric.evaluation.scores import Column, Row, Scores, Visit, number, visit_name
 
 _SAME = 1e-6
 """Relative; tables hold nine digits."""

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from volumetric.evaluation.compare import compare
-from volumetric.evaluation.contenders import CompareError
-from volumetric.evaluation.scores import ScoresError
-from volumetric.metrics.statistics import summarise
+from volumetric.comparison.compare import compare
+from volumetric.comparison.methods import CompareError
+from volumetric.comparison.tables import ScoresError
+from volumetric.metrics.statistics import summarize
 
 BASE = {"p0": 20.0, "p1": 21.0, "p2": 22.0, "p3": 23.0, "p4": 24.0, "p5": 25.0, "p6": 26.0}
 GAINS = dict(zip(BASE, [1.0, 2.0, 0.5, 3.0, 1.5, 2.5, -0.25], strict=True))
@@ -91,7 +91,7 @@ def test_two_tables_by_hand(two, tmp_path):
     assert psnr["p"] == pytest.approx(4 / 128)
     assert psnr["rank_biserial"] == pytest.approx((28 - 2) / 28)
     assert psnr["cohens_dz"] == pytest.approx(gains.mean() / gains.std(ddof=1))
-    interval = summarise(gains)
+    interval = summarize(gains)
     assert (psnr["ci95_low"], psnr["ci95_high"]) == pytest.approx((interval.ci95_low, interval.ci95_high))
     assert mae["mean_difference"] < 0  # its own units and sign, while effects speak of the candidate's quality
     assert mae["num_wins"] == 6
@@ -286,7 +286,7 @@ def seeds(tmp_path, name, shift, settings):
     ]
 
 
-def test_seeds_of_one_configuration_are_summarised_not_compared(tmp_path):
+def test_seeds_of_one_configuration_are_summarized_not_compared(tmp_path):
     tables = seeds(tmp_path, "unet", 0, "aaaa")
     comparison = compare(tables, out=tmp_path / "out", metrics=["psnr_db", "bias"])
     assert comparison.rows == []

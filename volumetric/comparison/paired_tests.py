@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.evaluation.contenders import Contender, subject_means
-from volumetric.evaluation.scores import Column, Visit
+from volumetric.comparison.methods import Contender, subject_means
+from volumetric.comparison.tables import Column, Visit
 from volumetric.figures.differences import Differences, Panel
 from volumetric.metrics.differences import PairedDifference, paired_difference
 

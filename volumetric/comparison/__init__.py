@@ -1,0 +1,1 @@
+"""Paired tests between finished evaluations; `compare` is the front door. It reads files alone."""
