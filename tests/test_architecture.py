@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "volumetric"
-GROUND = {"config", "manifest", "outputs", "imaging", "errors", "machine"}
+GROUND = {"config", "manifest", "outputs", "imaging", "errors", "machine", "records", "subject"}
 SHARED = {"batch", "simulation", "model", "metrics", "figures"}
 STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "comparison", "reporting"}
 ROOF = {"cli", "crossval", "__init__", "__main__"}

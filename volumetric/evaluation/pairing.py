@@ -19,7 +19,7 @@ from volumetric.imaging.intensity import INTENSITY_SCALE, in_reference_units, re
 from volumetric.imaging.mask import MaskRule, brain_mask
 from volumetric.imaging.nifti import SUFFIXES, Image, read_image, read_labels, stem
 from volumetric.manifest import ManifestRow
-from volumetric.model.space import check_one_grid
+from volumetric.subject import check_one_grid
 
 
 class PairingError(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
-from volumetric.outputs import write_bytes
+from volumetric.outputs import hash_bytes, write_bytes
 
 SUFFIXES = (".nii.gz", ".nii")
 """File name endings that are read and written."""
@@ -27,6 +28,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 1
 _GZIP_WBITS = 31  # a gzip header without a time, so that equal content gives equal bytes
 _VOXELS_FROM = 352
+_VOXELS_FROM_NIFTI2 = 544
 _DAMAGE: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
@@ -51,11 +53,13 @@ class Image:
         array: `(I, J, K)`.
         affine: `(4, 4)` voxel index -> world mm (RAS+).
         header: the header of the file it was read from; a file written with it keeps both forms, codes and units.
+        sha256: of the bytes of that file as they were read, compressed or not; empty for a volume made in memory.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
     header: nib.Nifti1Header | None = None
+    sha256: str = ""
 
     @property
     def space(self) -> Space:
@@ -65,7 +69,7 @@ class Image:
 
     def with_array(self, array: NDArray[Any]) -> Image:
         """The same place with other values."""
-        return Image(array, self.affine, self.header)
+        return Image(array, self.affine, self.header, self.sha256)
 
 
 def stem(path: Path) -> str:
@@ -88,7 +92,11 @@ def read_image(path: Path) -> Image:
     Raises:
         ImageError: missing, damaged, not NIfTI, not 3D, a singular affine, or a voxel that is not finite.
     """
-    nifti = _open(path)
+    nifti, sha256 = _open(path)
+    kind = nifti.get_data_dtype()
+    if kind.kind not in "iufb":
+        what = "complex numbers" if kind.kind == "c" else "colors (RGB)" if kind.fields else f"values of type {kind}"
+        raise ImageError(f"{path}: the voxels hold {what}, expected real numbers; write the magnitude as a real image")
     with _damage_named(path):
         array = np.asarray(nifti.dataobj, dtype=np.float32)
     if array.size == 0:
@@ -110,7 +118,26 @@ def read_image(path: Path) -> Image:
             f"{path}: {num_bad} of {array.size} voxels are NaN or infinite (the first at {where}); "
             "replace them, for example by 0 outside the head"
         )
-    return Image(array, affine, nifti.header)
+    return Image(array, affine, nifti.header, sha256)
+
+
+def read_space(path: Path) -> Space:
+    """Read the grid of a scan from its header, without its voxels.
+
+    Raises:
+        ImageError: missing, damaged, not NIfTI, or not 3D.
+    """
+    _check_file(path)
+    with _damage_named(path), path.open("rb") as file:
+        magic = file.read(len(_GZIP_MAGIC))
+        file.seek(0)
+        stream = igzip.IGzipFile(fileobj=file) if magic == _GZIP_MAGIC else file
+        data = stream.read(_VOXELS_FROM_NIFTI2)
+        header = _kind_of(data, path).header_class.from_fileobj(io.BytesIO(data))
+        i, j, k, *rest = header.get_data_shape()
+        if any(side != 1 for side in rest):
+            raise ImageError(f"{path}: expected a 3D image, got shape {(i, j, k, *rest)}")
+        return Space((i, j, k), np.asarray(header.get_best_affine(), dtype=np.float64))
 
 
 def read_labels(path: Path) -> Image:
@@ -166,19 +193,30 @@ def _file_bytes(nifti: nib.Nifti1Image, *, compressed: bool) -> bytes:
     return b"".join([gzip.compress(start), gzip.compress(voxels), gzip.flush()])
 
 
-def _open(path: Path) -> nib.Nifti1Image:
+def _open(path: Path) -> tuple[nib.Nifti1Image, str]:
+    """The image, its voxels not yet decoded, and the SHA-256 of the file."""
+    _check_file(path)
+    with _damage_named(path):
+        data = path.read_bytes()
+        sha256 = hash_bytes(data)
+        if data[:2] == _GZIP_MAGIC:
+            data = igzip.decompress(data)
+        return _kind_of(data, path).from_bytes(data), sha256
+
+
+def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImageError(f"{path}: there is no such file; check the path")
     if not path.name.endswith(SUFFIXES):
         raise ImageError(f"{path}: expected a file that ends in .nii or .nii.gz")
-    with _damage_named(path):
-        data = path.read_bytes()
-        if data[:2] == _GZIP_MAGIC:
-            data = igzip.decompress(data)
-        kind = next((_HEADER_BYTES[n] for n in _HEADER_BYTES if n in _sizes(data)), None)
-        if kind is None:
-            raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
-        return kind.from_bytes(data)
+
+
+def _kind_of(data: bytes, path: Path) -> type[nib.Nifti1Image]:
+    """The class of image that the first bytes announce."""
+    kind = next((_HEADER_BYTES[n] for n in _HEADER_BYTES if n in _sizes(data)), None)
+    if kind is None:
+        raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
+    return kind
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from volumetric.imaging.normalization import NORMALIZERS
 from volumetric.learning.cache import cached, mapped
 from volumetric.machine import memory_bytes
 from volumetric.manifest import ManifestError, ManifestRow
-from volumetric.model.space import check_one_grid, model_space_of
+from volumetric.model.space import model_space_of
 from volumetric.model.spec import SOURCE_MAPS, AffineMap, StandardLandmarks, TrainingStatistics
 from volumetric.model.units import measure_sources
 from volumetric.outputs import hash_file, hash_json, versions
+from volumetric.subject import check_one_grid
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.engines import PRECISIONS, EngineError, Run, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
-from volumetric.model.space import ModelSpace, check_one_grid, model_space_of
+from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
+from volumetric.subject import check_one_grid
 
 _ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +28,8 @@ _SAME_MM = 1e-3  # grids nearer than this need no interpolation; float32 headers
 _SPLINE_VOX = 8  # a cubic spline forgets what lies beyond to a 20,000th: a factor of 0.27 a voxel
 
 
-class PairError(InputError):
-    """Images of one subject that do not lie on one grid."""
+class SpaceError(InputError):
+    """A brain that has no voxel in model space."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,7 @@ def model_space_of(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | N
         spacing_mm: voxel size of model space (RAS axes), or None for the scan's own.
 
     Raises:
-        PairError: the brain is too small to have a voxel at that spacing.
+        SpaceError: the brain is too small to have a voxel at that spacing.
     """
     flips = flips_to_ras(scan.affine)
     upright = flips.apply_to_space(scan)
@@ -114,30 +113,11 @@ def model_space_of(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | N
         return ModelSpace(scan_mask, scan_grid, scan, flips, scan_mask, scan_grid, scan_box, True)
     inside = resample(scan_mask, scan_grid, whole, "linear") >= 0.5
     if not inside.any():
-        raise PairError(
+        raise SpaceError(
             f"the brain mask has no voxel left at a spacing of {spacing_mm} mm; check the scan's voxel size"
         )
     box = bounding_box(inside)
     return ModelSpace(inside[box], crop(whole, box), scan, flips, scan_mask, scan_grid, scan_box, False)
-
-
-def check_one_grid(images: Mapping[str, Image], *, name: str) -> None:
-    """Check that all images of a subject lie on the grid of the first.
-
-    Raises:
-        PairError: naming the subject, the two images and what differs.
-    """
-    (first, reference), *others = images.items()
-    for key, image in others:
-        if same_space(reference.space, image.space):
-            continue
-        shapes = reference.space.shape, image.space.shape
-        what = (
-            f"shape {shapes[1]} and `{first}` {shapes[0]}"
-            if shapes[0] != shapes[1]
-            else f"the shape of `{first}` but another affine, so equal voxels lie at different places"
-        )
-        raise PairError(f"subject {name}: `{key}` has {what}; make pairs of raw scans with `volumetric prepare`")
 
 
 def _margin_vox(scan: Space, model: Space) -> NDArray[np.int64]:

@@ -1,0 +1,59 @@
+"""Files of the project's own: what was written is read, and anything else is one sentence."""
+
+import json
+
+import pytest
+
+from volumetric.records.record import Record, RecordError
+
+
+class Note(Record):
+    """A record for these tests."""
+
+    FORMAT_VERSION = 1
+    REMEDY = "repeat `volumetric note`"
+    text: str
+    number: float
+
+
+def test_what_was_written_is_read(tmp_path):
+    note = Note(text="T1w → T2w", number=float("nan"))
+    note.write(tmp_path / "note.json")
+    again = Note.read(tmp_path / "note.json")
+    assert again.text == note.text
+    assert again.number != again.number
+    assert list(json.loads((tmp_path / "note.json").read_text())) == ["format_version", "text", "number"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "not readable JSON"),
+        ('{"format_version": 1, "text": "cut o', "not readable JSON"),
+        ("[" * 100_000, "not readable JSON"),
+        ("[1, 2]", "expected a JSON object, got list"),
+        ("{}", "format_version is None, this version of volumetric reads 1"),
+        ('{"format_version": 2, "text": "a", "number": 1}', "format_version is 2"),
+        ('{"format_version": 1, "text": "a"}', "`number`: Field required"),
+        ('{"format_version": 1, "text": "a", "number": 1, "more": 1}', "`more`: Extra inputs are not permitted"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_problem_and_the_way_out(tmp_path, caplog, content, problem):
+    path = tmp_path / "note.json"
+    path.write_text(content)
+    with pytest.raises(RecordError) as error:
+        Note.read(path)
+    assert str(error.value).startswith(f"{path}: {problem}")
+    assert str(error.value).endswith("repeat `volumetric note`")
+    assert Note.read_if_usable(path) is None
+    assert "it is made again" in caplog.text
+
+
+def test_bytes_that_are_no_text_and_files_that_are_absent(tmp_path, caplog):
+    (tmp_path / "note.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecordError, match="not readable JSON"):
+        Note.read(tmp_path / "note.json")
+    with pytest.raises(RecordError, match="there is no such file"):
+        Note.read(tmp_path / "absent.json")
+    assert Note.read_if_usable(tmp_path / "absent.json") is None
+    assert "absent" not in caplog.text

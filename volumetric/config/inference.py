@@ -1,0 +1,35 @@
+"""How a model is run: the options of inference, built once and handed down whole."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from volumetric.config.section import Section
+
+Device = Literal["auto", "cpu", "cuda"]
+Engine = Literal["auto", "openvino", "torch"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class InferenceOptions(Section):
+    """What runs the network, in which precision, and over which windows."""
+
+    device: Device = Field("auto", description="auto takes a GPU where there is one")
+    engine: Engine = Field("auto", description="auto is OpenVINO on a CPU, where it can be had, and torch elsewhere")
+    precision: Precision = Field("auto", description="auto is float32 on a CPU and bfloat16 on a GPU")
+    overlap: float | None = Field(
+        None, ge=0, le=0.9, description="fraction of a window that its neighbors share; null takes the model's own"
+    )
+    whole_volume: bool | None = Field(
+        None,
+        description="one window over the whole volume, where the memory allows; null asks the model, and takes windows "
+        "where an overlap is given",
+    )
+
+    @model_validator(mode="after")
+    def _overlap_needs_windows(self) -> Self:
+        if self.whole_volume and self.overlap is not None:
+            raise ValueError("--overlap is of windows: give --windows with it, or --whole-volume without it")
+        return self

@@ -1,0 +1,99 @@
+"""A CSV file of the project's own: typed rows, read and written in one place."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from volumetric.outputs import write_csv
+from volumetric.records.record import RecordError
+
+Cell = str | int | float | bool | None
+
+
+class TableRow(BaseModel):
+    """A row of a CSV file; frozen. Subclasses add the columns, in the file's order.
+
+    An empty cell takes the column's default. A table whose columns vary overrides `from_cells` and `to_cells`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    REMEDY: ClassVar[str] = "remove the file and repeat the command that wrote it"
+    """The way out that an error names."""
+
+    @classmethod
+    def required_columns(cls) -> list[str]:
+        """The columns without which a file is not a table of this kind."""
+        return [name for name, field in cls.model_fields.items() if field.is_required()]
+
+    @classmethod
+    def from_cells(cls, cells: Mapping[str, str]) -> Self:
+        """From the cells of a row by column.
+
+        Raises:
+            ValidationError: a cell that does not fit its column.
+        """
+        return cls.model_validate({column: text for column, text in cells.items() if text != ""})
+
+    def to_cells(self) -> dict[str, Cell]:
+        """The cells of a row by column; None is an empty cell."""
+        return self.model_dump()
+
+    @classmethod
+    def read_table(cls, path: Path) -> list[Self]:
+        """Read a table of this kind.
+
+        Raises:
+            RecordError: no such file, not a CSV, a missing column, or a cell that does not fit its column.
+        """
+        columns, records = read_cells(path, remedy=cls.REMEDY)
+        missing = [column for column in cls.required_columns() if column not in columns]
+        if missing:
+            raise RecordError(f"{path}: the columns {', '.join(missing)} are missing; {cls.REMEDY}")
+        rows = []
+        for line, record in enumerate(records, start=2):
+            try:
+                rows.append(cls.from_cells(record))
+            except ValidationError as error:
+                problem = error.errors()[0]
+                where = ".".join(map(str, problem["loc"]))
+                raise RecordError(
+                    f"{path} line {line}: `{where}` is {problem['input']!r}: {problem['msg']}; {cls.REMEDY}"
+                ) from error
+        return rows
+
+    @classmethod
+    def write_table(cls, path: Path, rows: Iterable[Self], columns: Sequence[str] | None = None) -> None:
+        """Write a table, whole or not at all; the columns are the given ones, else those of the fields."""
+        write_csv(path, [row.to_cells() for row in rows], columns or list(cls.model_fields))
+
+
+def read_cells(path: Path, *, remedy: str) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of a CSV file, and its rows as text; a cell that is missing at a row's end is empty.
+
+    Args:
+        path: UTF-8, with or without a byte order mark.
+        remedy: the way out that an error names.
+
+    Raises:
+        RecordError: no such file, not a CSV, or a row with more cells than columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            records = list(reader)
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: there is no such file; {remedy}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
+    for line, record in enumerate(records, start=2):
+        if None in record:
+            raise RecordError(f"{path} line {line}: more cells than columns; {remedy}")
+    return columns, records

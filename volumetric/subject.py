@@ -1,0 +1,104 @@
+"""A subject's images as they are read from disk: the one way from a row of the manifest to voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from volumetric.errors import InputError
+from volumetric.imaging.geometry import same_space
+from volumetric.imaging.mask import BrainMask, brain_mask
+from volumetric.imaging.nifti import Image, read_image, read_labels
+from volumetric.manifest import ManifestRow
+
+
+class SubjectError(InputError):
+    """Images of one subject that do not lie on one grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawSubject:
+    """The images of one subject and session as their files hold them, each on a grid of its own.
+
+    Attributes:
+        row: the row of the manifest.
+        images: by contrast, in the order they were asked for; float32.
+        labels: `mask`, `tissues` and `lesions`, those that were asked for and are given; uint8.
+    """
+
+    row: ManifestRow
+    images: Mapping[str, Image]
+    labels: Mapping[str, Image] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`subject` or `subject/session`."""
+        return self.row.name
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """By column, the SHA-256 of the bytes that were read."""
+        return {column: image.sha256 for column, image in {**self.images, **self.labels}.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject(RawSubject):
+    """The images of one subject and session on one grid, with the brain mask of the first image.
+
+    Attributes:
+        mask: `(I, J, K)` on that grid, and the rule that made it.
+    """
+
+    mask: BrainMask = field(kw_only=True)
+
+
+def read_raw_subject(row: ManifestRow, contrasts: Sequence[str], labels: Sequence[str] = ("mask",)) -> RawSubject:
+    """Read a subject's files.
+
+    Args:
+        row: the row of the manifest.
+        contrasts: images to read; each must be given.
+        labels: label columns to read where they are given.
+
+    Raises:
+        InputError: a file that is missing, damaged or not a 3D NIfTI image.
+    """
+    images = {contrast: read_image(row.path(contrast)) for contrast in contrasts}
+    return RawSubject(row, images, {label: read_labels(row.path(label)) for label in labels if label in row.paths})
+
+
+def read_subject(row: ManifestRow, contrasts: Sequence[str], labels: Sequence[str] = ("mask",)) -> Subject:
+    """Read a subject whose images lie on one grid, and find its brain.
+
+    Args:
+        row: the row of the manifest.
+        contrasts: images to read; the first is the one the brain mask is found in.
+        labels: label columns to read where they are given. A `mask` decides over the brain.
+
+    Raises:
+        InputError: as `read_raw_subject`; images on different grids; no brain mask can be had.
+    """
+    raw = read_raw_subject(row, contrasts, labels)
+    check_one_grid(raw.images, name=raw.name)
+    source = raw.images[contrasts[0]]
+    mask = brain_mask(source, raw.labels.get("mask"), name=str(row.path(contrasts[0])))
+    return Subject(raw.row, raw.images, raw.labels, mask=mask)
+
+
+def check_one_grid(images: Mapping[str, Image], *, name: str) -> None:
+    """Check that all images of a subject lie on the grid of the first.
+
+    Raises:
+        SubjectError: naming the subject, the two images and what differs.
+    """
+    (first, reference), *others = images.items()
+    for key, image in others:
+        if same_space(reference.space, image.space):
+            continue
+        shapes = reference.space.shape, image.space.shape
+        what = (
+            f"shape {shapes[1]} and `{first}` {shapes[0]}"
+            if shapes[0] != shapes[1]
+            else f"the shape of `{first}` but another affine, so equal voxels lie at different places"
+        )
+        raise SubjectError(f"subject {name}: `{key}` has {what}; make pairs of raw scans with `volumetric prepare`")
