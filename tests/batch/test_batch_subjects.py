@@ -38,7 +38,7 @@ class Doubling:
 
 def test_each_subject_is_read_computed_and_written_in_order():
     outcomes = run_subjects(Doubling(), [1, 2], title="t")
-    assert [(o.name, o.status, o.row["doubled"]) for o in outcomes] == [("n1", "ok", 2), ("n2", "ok", 4)]
+    assert [(o.name, o.status, o.record["doubled"]) for o in outcomes] == [("n1", "ok", 2), ("n2", "ok", 4)]
     assert exit_status(outcomes) == 0
 
 
@@ -69,7 +69,7 @@ def test_finished_subjects_are_skipped_unread():
     task = Doubling(done=(1,))
     outcomes = run_subjects(task, [1, 2], title="t")
     assert [o.status for o in outcomes] == ["skipped", "ok"]
-    assert outcomes[0].row == {"doubled": "before"}
+    assert outcomes[0].record == {"doubled": "before"}
     assert ("read", 1) not in task.calls
 
 
@@ -109,13 +109,13 @@ class Dying:
 
 def test_processes_give_the_same_outcomes_in_the_same_order():
     outcomes = run_subjects(Dying(), [4, 3, 2, 1], title="t", jobs=2)
-    assert [(o.name, o.status, o.row.get("doubled")) for o in outcomes] == [
+    assert [(o.name, o.status, (o.record or {}).get("doubled")) for o in outcomes] == [
         ("n4", "ok", 8),
         ("n3", "failed", None),
         ("n2", "ok", 4),
         ("n1", "ok", 2),
     ]
-    assert os.getpid() not in {o.row.get("process") for o in outcomes}
+    assert os.getpid() not in {(o.record or {}).get("process") for o in outcomes}
 
 
 def test_a_killed_process_costs_its_own_subject_alone():
@@ -158,15 +158,15 @@ def test_overlapping_stages_come_to_the_same_outcomes_in_order(items):
     plain, overlapped = (
         run_subjects(Staged(failing, done), items, title="t", overlap=overlap) for overlap in (False, True)
     )
-    keep = [(o.name, o.status, o.error, o.row) for o in plain]
-    assert [(o.name, o.status, o.error, o.row) for o in overlapped] == keep
+    keep = [(o.name, o.status, o.error, o.record) for o in plain]
+    assert [(o.name, o.status, o.error, o.record) for o in overlapped] == keep
     assert [o.status for o in overlapped].count("failed") == (3 if len(items) > 5 else 0)
 
 
 def test_only_one_subject_is_read_ahead_and_one_written_behind():
     task = Staged()
     outcomes = run_subjects(task, list(range(40)), title="t", overlap=True)
-    assert [o.row["doubled"] for o in outcomes] == [2 * n for n in range(40)]
+    assert [o.record["doubled"] for o in outcomes] == [2 * n for n in range(40)]
     assert 1 < task.most <= 3
 
 

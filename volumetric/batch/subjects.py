@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -31,18 +31,18 @@ log = logging.getLogger(__name__)
 I = TypeVar("I", contravariant=True)  # noqa: E741
 L = TypeVar("L")
 R = TypeVar("R")
-Row = Mapping[str, object]
+O = TypeVar("O", covariant=True)  # noqa: E741
 Status = Literal["ok", "skipped", "failed"]
 
 
-class SubjectTask(Protocol[I, L, R]):
+class SubjectTask(Protocol[I, L, R, O]):
     """What a batch command does with one subject; `volumetric.batch` does all the rest."""
 
     def name(self, item: I) -> str:
         """How messages call the subject."""
 
-    def finished(self, item: I) -> Row | None:
-        """The row of a subject whose outputs are whole and still match its inputs, else None."""
+    def finished(self, item: I) -> O | None:
+        """The record of a subject whose outputs are whole and still match its inputs, else None."""
 
     def read(self, item: I) -> L:
         """Everything from disk that `compute` needs."""
@@ -50,24 +50,38 @@ class SubjectTask(Protocol[I, L, R]):
     def compute(self, item: I, loaded: L) -> R:
         """The work itself; touches no file."""
 
-    def write(self, item: I, result: R) -> Row:
-        """Write the outputs, each whole or not at all, and return the subject's row."""
+    def write(self, item: I, result: R) -> O:
+        """Write the outputs, each whole or not at all, and return the subject's record."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one subject."""
+class Outcome(Generic[O]):
+    """The end of one subject's processing.
+
+    Attributes:
+        name: of the subject.
+        status: `ok`, `skipped` (finished before) or `failed`.
+        error: the reason of a failure, one sentence.
+        record: what the task's `write` or `finished` returned; None where it failed.
+        seconds: time that reading, computing and writing took.
+    """
 
     name: str
     status: Status
     error: str = ""
-    row: Row = field(default_factory=dict)
+    record: O | None = None
     seconds: float = 0.0
+
+    @property
+    def result(self) -> O:
+        """The record of a subject that did not fail."""
+        assert self.record is not None, f"{self.name} {self.status}: {self.error}"
+        return self.record
 
 
 def run_subjects(
-    task: SubjectTask[I, L, R], items: Sequence[I], *, title: str, jobs: int = 1, overlap: bool = False
-) -> list[Outcome]:
+    task: SubjectTask[I, L, R, O], items: Sequence[I], *, title: str, jobs: int = 1, overlap: bool = False
+) -> list[Outcome[O]]:
     """Do a task for each subject.
 
     An `InputError` or `OSError`, or the device running out of memory, costs that subject alone; anything
@@ -83,7 +97,7 @@ def run_subjects(
     Returns:
         One outcome per item, in the items' order.
     """
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Outcome[O]] = {}
     with progress(title, len(items), "subjects") as advance:
         if jobs > 1:
             results = _in_processes(task, items, jobs)
@@ -97,7 +111,7 @@ def run_subjects(
     return [outcomes[number] for number in range(len(items))]
 
 
-def exit_status(outcomes: Iterable[Outcome]) -> int:
+def exit_status(outcomes: Iterable[Outcome[Any]]) -> int:
     """0 if every subject is done, 1 if some failed."""
     return int(any(outcome.status == "failed" for outcome in outcomes))
 
@@ -129,11 +143,11 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
     yield advance
 
 
-def _overlapped(task: SubjectTask[I, L, R], items: Sequence[I]) -> Iterator[Outcome]:
+def _overlapped(task: SubjectTask[I, L, R, O], items: Sequence[I]) -> Iterator[Outcome[O]]:
     """One after the other, with one subject being read ahead and one being written behind."""
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        reading: Future[_Steps[I, L, R]] | None = None
-        writing: Future[Outcome] | None = None
+        reading: Future[_Steps[I, L, R, O]] | None = None
+        writing: Future[Outcome[O]] | None = None
         for number, item in enumerate(items):
             steps = (reading or reader.submit(_Steps.begin, task, item)).result()
             if number + 1 < len(items):
@@ -146,7 +160,7 @@ def _overlapped(task: SubjectTask[I, L, R], items: Sequence[I]) -> Iterator[Outc
             yield writing.result()
 
 
-def _in_processes(task: SubjectTask[I, L, R], items: Sequence[I], jobs: int) -> Iterator[tuple[int, Outcome]]:
+def _in_processes(task: SubjectTask[I, L, R, O], items: Sequence[I], jobs: int) -> Iterator[tuple[int, Outcome[O]]]:
     """As subjects finish. A process that dies breaks its whole pool, so what it left undone is then done one by one."""
     left = dict(enumerate(items))
     for at_once in (jobs, *[1] * len(items)):
@@ -176,30 +190,30 @@ def _begin_process(threads: int) -> None:
     logging.getLogger("volumetric").setLevel(logging.INFO)
 
 
-def _one(task: SubjectTask[I, L, R], item: I) -> Outcome:
+def _one(task: SubjectTask[I, L, R, O], item: I) -> Outcome[O]:
     steps = _Steps.begin(task, item)
     steps.compute()
     return steps.finish()
 
 
-class _Steps(Generic[I, L, R]):
+class _Steps(Generic[I, L, R, O]):
     """One subject on its way; an error ends it and is kept for its outcome."""
 
-    def __init__(self, task: SubjectTask[I, L, R], item: I) -> None:
+    def __init__(self, task: SubjectTask[I, L, R, O], item: I) -> None:
         self._task, self._item, self._name = task, item, task.name(item)
         self._seconds = 0.0
         self._loaded: list[L] = []
         self._result: list[R] = []
-        self._outcome: Outcome | None = None
+        self._outcome: Outcome[O] | None = None
 
     @classmethod
-    def begin(cls, task: SubjectTask[I, L, R], item: I) -> _Steps[I, L, R]:
+    def begin(cls, task: SubjectTask[I, L, R, O], item: I) -> _Steps[I, L, R, O]:
         """Read what a subject needs, if it is not finished already."""
         steps = cls(task, item)
         with steps._errors():
-            row = task.finished(item)
-            if row is not None:
-                steps._outcome = Outcome(steps._name, "skipped", row=row)
+            record = task.finished(item)
+            if record is not None:
+                steps._outcome = Outcome(steps._name, "skipped", record=record)
             else:
                 steps._loaded.append(task.read(item))
         return steps
@@ -209,11 +223,11 @@ class _Steps(Generic[I, L, R]):
             if self._loaded:
                 self._result.append(self._task.compute(self._item, self._loaded.pop()))
 
-    def finish(self) -> Outcome:
+    def finish(self) -> Outcome[O]:
         with self._errors():
             if self._result:
-                row = self._task.write(self._item, self._result.pop())
-                self._outcome = Outcome(self._name, "ok", row=row)
+                record = self._task.write(self._item, self._result.pop())
+                self._outcome = Outcome(self._name, "ok", record=record)
         assert self._outcome is not None
         return replace(self._outcome, seconds=self._seconds) if self._outcome.status == "ok" else self._outcome
 

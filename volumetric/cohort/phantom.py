@@ -60,7 +60,7 @@ def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float =
         task = PhantomTask(out, seed, float(spacing_mm))
         outcomes = run_subjects(task, range(subjects), title="phantom")
         _raise_failures(outcomes)
-        people = {outcome.name: outcome.row for outcome in outcomes}
+        people = {outcome.name: outcome.result for outcome in outcomes}
         write_json(out / "phantom.json", {"settings": settings, "versions": versions(), "subjects": people})
         manifest = out / "manifest.csv"
         write_manifest(manifest, [_manifest_row(task, item, people[task.name(item)]) for item in range(subjects)])
@@ -145,7 +145,7 @@ def _delete(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _raise_failures(outcomes: list[Outcome]) -> None:
+def _raise_failures(outcomes: list[Outcome[Mapping[str, object]]]) -> None:
     failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise PhantomError(

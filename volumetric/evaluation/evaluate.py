@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Evaluation:
         summary: of `summary.csv`.
     """
 
-    outcomes: list[Outcome]
+    outcomes: list[Outcome[Mapping[str, object]]]
     rows: list[dict[str, object]]
     summary: list[dict[str, object]]
 
@@ -160,10 +160,12 @@ def _run(predictions: Path) -> dict[str, object] | None:
     return {"seed": settings.pop("seed", 0), "settings_sha256": hash_json(settings), "folder": str(file.parent)}
 
 
-def _without_swaps(rows: Sequence[ManifestRow], outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _without_swaps(
+    rows: Sequence[ManifestRow], outcomes: Sequence[Outcome[Mapping[str, object]]]
+) -> list[Outcome[Mapping[str, object]]]:
     """The outcomes; a prediction that shows another person of the cohort has failed."""
     everybody = {
-        row.name: Likeness.unpack(_mapping(outcome.row["likeness"]))
+        row.name: Likeness.unpack(_mapping(outcome.result["likeness"]))
         for row, outcome in zip(rows, outcomes, strict=True)
         if outcome.status != "failed"
     }
@@ -174,7 +176,7 @@ def _without_swaps(rows: Sequence[ManifestRow], outcomes: Sequence[Outcome]) -> 
             checked.append(outcome)
         else:
             log.error("subject %s: %s", row.name, other)
-            checked.append(replace(outcome, status="failed", error=f"subject {row.name}: {other}", row={}))
+            checked.append(replace(outcome, status="failed", error=f"subject {row.name}: {other}", record=None))
     return checked
 
 
@@ -196,13 +198,13 @@ def _data_range(found: Predictions, training: TrainingIntensities) -> float:
     return float(stated)
 
 
-def _rows(subject: ManifestRow, outcome: Outcome) -> list[dict[str, Any]]:
+def _rows(subject: ManifestRow, outcome: Outcome[Mapping[str, object]]) -> list[dict[str, Any]]:
     """The rows of `per_subject.csv` of one subject; a failed one has a row with the reason."""
     key: dict[str, Any] = {"subject_id": subject.subject_id, "session_id": subject.session_id}
     if outcome.status == "failed":
         failed = {"method": MODEL, "region": "", "status": "failed", "error": outcome.error}
         return [key | failed | dict(subject.covariates)]
-    rows = outcome.row["rows"]
+    rows = outcome.result["rows"]
     assert isinstance(rows, list)
     return [key | row | dict(subject.covariates) for row in rows]
 

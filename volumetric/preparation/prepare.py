@@ -44,7 +44,7 @@ class Preparation:
         quality: rows of `quality.csv`.
     """
 
-    outcomes: list[Outcome]
+    outcomes: list[Outcome[Mapping[str, object]]]
     manifest: Path
     quality: list[Mapping[str, object]]
 
@@ -91,9 +91,9 @@ def prepare(
             if outcome.status == "failed":
                 quality.append(ids | {"qc": "fail", "reasons": outcome.error})
                 continue
-            measured = Quality.restore(_mapping(outcome.row["quality"]))
+            measured = Quality.restore(_mapping(outcome.result["quality"]))
             quality += [ids | pair for pair in measured.rows(config.quality)]
-            prepared.append(task.prepared_row(row, outcome.row, judge(measured, config.quality)))
+            prepared.append(task.prepared_row(row, outcome.result, judge(measured, config.quality)))
         write_csv(out / "quality.csv", quality)
         if not prepared:
             raise PreparationError(

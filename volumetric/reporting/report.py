@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -39,7 +40,7 @@ class Report:
 
     path: Path
     num_bytes: int
-    outcomes: list[Outcome]
+    outcomes: list[Outcome[Mapping[str, object]]]
 
 
 def report(folder: Path, *, out: Path | None = None, viewer: str = "shown") -> Report:
@@ -77,6 +78,6 @@ def report(folder: Path, *, out: Path | None = None, viewer: str = "shown") -> R
     return Report(out, num_bytes, outcomes)
 
 
-def _shown(choice: Choice, outcome: Outcome) -> Shown:
-    pictures = outcome.row.get("pictures")
+def _shown(choice: Choice, outcome: Outcome[Mapping[str, object]]) -> Shown:
+    pictures = (outcome.record or {}).get("pictures")
     return Shown(choice, pictures if isinstance(pictures, Pictures) else None, outcome.error)

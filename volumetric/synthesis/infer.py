@@ -43,7 +43,7 @@ def infer(
     whole_volume: bool | None = None,
     prepare: bool = False,
     fresh: bool = False,
-) -> list[Outcome]:
+) -> list[Outcome[Mapping[str, object]]]:
     """Write the missing contrast of every subject.
 
     Args:
@@ -204,7 +204,7 @@ class _Synthesis:
         return {column: hash_file(item.row.path(column)) for column in columns}
 
 
-def _write_table(out: Path, subjects: Sequence[Subject], outcomes: Sequence[Outcome]) -> None:
+def _write_table(out: Path, subjects: Sequence[Subject], outcomes: Sequence[Outcome[Mapping[str, object]]]) -> None:
     """`predictions.csv` and `timings.csv`; subjects of earlier calls into the same folder keep their rows."""
     tables: dict[str, dict[tuple[str, str], dict[str, object]]] = {}
     for name in ("predictions.csv", "timings.csv"):
@@ -216,7 +216,7 @@ def _write_table(out: Path, subjects: Sequence[Subject], outcomes: Sequence[Outc
         key = subject.row.subject_id, subject.row.session_id
         ids: dict[str, object] = {"subject_id": key[0], "session_id": key[1]}
         status = "failed" if outcome.status == "failed" else "ok"
-        path = outcome.row.get("path", "")
+        path = (outcome.record or {}).get("path", "")
         tables["predictions.csv"][key] = ids | {"path": path, "status": status, "error": outcome.error}
         if outcome.status == "ok":
             tables["timings.csv"][key] = ids | {"seconds": round(outcome.seconds, 2)}
