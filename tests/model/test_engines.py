@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from tests.conftest import brain_pair, oblique_affine
+from volumetric.config.inference import InferenceOptions
 from volumetric.config.network import DynUNetConfig, SeedUNetConfig, SegResNetConfig, SwinUNETRConfig, UNetConfig
-from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image
-from volumetric.model.engines import Engine, EngineError, choose_engine, openvino
+from volumetric.model.engines import EngineError, NetworkRunner, choose_engine, openvino
 from volumetric.model.folder import load_model
 from volumetric.model.networks import build_network
-from volumetric.model.predict import Model
+from volumetric.model.predict import Model, resolve_options
 
 pytestmark = pytest.mark.skipif(not openvino.is_installed(), reason="needs OpenVINO")
 
@@ -25,13 +25,14 @@ NETWORKS = {
 }
 
 
-def network(config, in_channels=1):
-    torch.manual_seed(0)
+def network(config, seed=0, *, in_channels=1):
+    torch.manual_seed(seed)
     return build_network(config, in_channels).eval()
 
 
-def engine(net, name="auto", *, in_channels=1, stride=8, cache=None, key="abc"):
-    return choose_engine(name, net, in_channels, stride=stride, on_cpu=True, cache=cache, key=key)
+def engine(net, name="auto", *, stride=8, cache=None, key="abc", device="cpu", precision="float32"):
+    options = InferenceOptions(device=device, engine=name, precision=precision)
+    return choose_engine(net, 1, stride=stride, options=options, cache=cache, key=key)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -77,7 +78,7 @@ def test_an_engine_that_fails_at_work_is_left_for_the_next_once(caplog):
 
         return run
 
-    run = Engine([("weak", weak), ("strong", lambda: lambda windows: windows + 1)])
+    run = NetworkRunner([("weak", weak), ("strong", lambda: lambda windows: windows + 1)])
     assert [float(run(torch.zeros(1))) for _ in range(3)] == [0, 1, 1]
     assert run.name == "strong"
     assert len(caplog.records) == 1
@@ -87,14 +88,14 @@ def test_an_engine_that_fails_at_work_is_left_for_the_next_once(caplog):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        Engine([("weak", broken), ("last", broken)])(torch.zeros(1))
+        NetworkRunner([("weak", broken), ("last", broken)])(torch.zeros(1))
 
 
 def test_an_engine_without_memory_is_not_left_for_one_that_needs_more():
     def greedy():
         raise RuntimeError("std::bad_alloc")
 
-    run = Engine([("greedy", greedy), ("next", lambda: lambda windows: windows)])
+    run = NetworkRunner([("greedy", greedy), ("next", lambda: lambda windows: windows)])
     with pytest.raises(RuntimeError, match="bad_alloc"):
         run(torch.zeros(1))
     assert run.name == "greedy"
@@ -123,24 +124,40 @@ def test_a_conversion_that_another_process_made_meanwhile_stays(tmp_path):
 
 
 def test_an_overlap_means_windows(run_folder):
-    trained = load_model(run_folder)
-    spec = trained.spec.model_copy(update={"whole_volume": True})
-    assert Model(spec, trained.network, engine="torch").whole_volume
-    assert not Model(spec, trained.network, engine="torch", overlap=0.5).whole_volume
-    with pytest.raises(InputError, match="--overlap is of windows"):
-        Model(spec, trained.network, engine="torch", overlap=0.5, whole_volume=True)
+    spec = load_model(run_folder).spec.model_copy(update={"whole_volume": True})
+    for options, whole_volume, overlap in (
+        (InferenceOptions(), True, None),
+        (InferenceOptions(overlap=0.5), False, 0.5),
+        (InferenceOptions(whole_volume=False), False, spec.overlap),
+    ):
+        settings = resolve_options(options, spec, torch.device("cpu"))
+        assert (settings.whole_volume, settings.overlap) == (whole_volume, overlap)
+    with pytest.raises(ValueError, match="--overlap is of windows"):
+        InferenceOptions(overlap=0.5, whole_volume=True)
 
 
-def test_a_conversion_is_kept_and_read_back(tmp_path):
+@pytest.mark.parametrize(
+    ("device", "precision", "resolved"),
+    [("cpu", "auto", "float32"), ("cuda", "auto", "bfloat16"), ("cuda", "float32", "float32")],
+)
+def test_options_are_resolved_for_the_device_and_the_engine_stays_free_to_fall_back(
+    run_folder, device, precision, resolved
+):
+    spec = load_model(run_folder).spec
+    settings = resolve_options(InferenceOptions(precision=precision), spec, torch.device(device))
+    assert (settings.device, settings.engine, settings.precision) == (device, "auto", resolved)
+
+
+def test_a_conversion_is_kept_and_read_back(tmp_path, monkeypatch):
     net = network(NETWORKS["unet"])
     windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
     first = engine(net, "openvino", cache=tmp_path / "engines")(windows)
     (folder,) = (tmp_path / "engines").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o755
-    # Without a network nothing can be converted: it is read.
-    assert torch.equal(engine(None, "openvino", cache=tmp_path / "engines")(windows), first)
-    with pytest.raises(Exception, match=r".+"):
-        engine(None, "openvino", cache=tmp_path / "engines", key="another")(windows)
+    monkeypatch.setattr("openvino.convert_model", None)  # nothing can be converted: it is read
+    assert torch.equal(engine(net, "openvino", cache=tmp_path / "engines")(windows), first)
+    with pytest.raises(EngineError, match=r"not callable"):
+        engine(net, "openvino", cache=tmp_path / "engines", key="another")
 
 
 def test_each_shape_is_compiled_once_and_only_the_last_few_are_kept(monkeypatch):
@@ -171,6 +188,34 @@ def test_a_damaged_conversion_is_made_again(tmp_path):
     assert (folder / "network.bin").read_bytes() == whole["network.bin"]
 
 
+def test_the_conversion_of_another_model_is_not_trusted(tmp_path, caplog):
+    """The second network's files, whole, in the folder of the first: the first is converted again."""
+    nets = {key: network(UNetConfig(channels=(8, 16), num_blocks=1), seed) for seed, key in enumerate(("a", "b"))}
+    windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+    results, folders = {}, {}
+    for key, net in nets.items():
+        results[key] = engine(net, "openvino", cache=tmp_path / key, key=key)(windows)
+        (folders[key],) = (tmp_path / key).iterdir()
+    assert not torch.allclose(results["a"], results["b"])
+    own = (folders["a"] / "network.bin").read_bytes()
+    for file in folders["b"].iterdir():
+        (folders["a"] / file.name).write_bytes(file.read_bytes())
+    assert torch.equal(engine(nets["a"], "openvino", cache=tmp_path / "a", key="a")(windows), results["a"])
+    assert "not a conversion of this model" in caplog.text
+    assert (folders["a"] / "network.bin").read_bytes() == own
+
+
+def test_a_conversion_that_openvino_cannot_read_is_made_again(tmp_path):
+    """A graph that is no graph, with a checksum that says it is whole."""
+    net = network(NETWORKS["unet"])
+    windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+    first = engine(net, "openvino", cache=tmp_path / "engines")(windows)
+    (folder,) = (tmp_path / "engines").iterdir()
+    (folder / "network.xml").write_text("<net>")
+    (folder / "sha256").write_text(openvino._digest(folder))
+    assert torch.equal(engine(net, "openvino", cache=tmp_path / "engines")(windows), first)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_cache(tmp_path):
     (tmp_path / "engines").write_text("in the way")
     net = network(NETWORKS["unet"])
@@ -180,11 +225,9 @@ def test_a_folder_that_cannot_be_written_costs_only_the_cache(tmp_path):
 def test_engines_that_cannot_be_had_are_named(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     net = network(NETWORKS["unet"])
-    with pytest.raises(EngineError, match="--engine onnx: expected auto, openvino, torch"):
-        engine(net, "onnx")
     with pytest.raises(EngineError, match="runs on the CPU"):
-        choose_engine("openvino", net, 1, stride=8, on_cpu=False, cache=None, key="")
-    assert choose_engine("auto", net, 1, stride=8, on_cpu=False, cache=None, key="").name == "torch"
+        engine(net, "openvino", device="cuda")
+    assert engine(net, device="cuda").name == "torch"
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
     assert engine(net).name == "torch"
     assert "pip install 'volumetric[openvino]'" in caplog.text
@@ -204,10 +247,12 @@ def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
     t1w, _ = brain_pair(3, shape=shape, affine=oblique_affine(orientation))
     trained = load_model(run_folder)
     net = trained.network if whole_volume else torch.nn.Conv3d(1, 1, 1)
-    reference = Model(trained.spec, net, engine="torch", whole_volume=True).predict(t1w).image.array
-    model = Model(
-        trained.spec, net, engine=engine_name, whole_volume=whole_volume, overlap=None if whole_volume else 0.4
+    reference = (
+        Model(trained.spec, net, options=InferenceOptions(engine="torch", whole_volume=True)).predict(t1w).image.array
     )
+    overlap = None if whole_volume else 0.4
+    options = InferenceOptions(engine=engine_name, whole_volume=whole_volume, overlap=overlap)
+    model = Model(trained.spec, net, options=options)
     found = model.predict(t1w)
     assert model.engine.name == engine_name
     assert len(found.plan.starts) == 1 or not whole_volume
@@ -219,8 +264,10 @@ def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
 def test_bfloat16_is_there_for_the_asking_and_moves_the_picture_a_little(run_folder, tmp_path, engine_name):
     t1w, _ = brain_pair(3)
     exact, fast = (
-        load_model(run_folder, device="cpu", engine=engine_name, precision=name).predict(t1w).image.array
-        for name in ("auto", "bfloat16")
+        load_model(run_folder, options=options).predict(t1w).image.array
+        for options in (
+            InferenceOptions(device="cpu", engine=engine_name, precision=name) for name in ("auto", "bfloat16")
+        )
     )
     difference = np.sqrt(np.mean((fast - exact)[exact > 0] ** 2)) / exact[exact > 0].std()
     assert 1e-5 < difference < 0.03
@@ -234,14 +281,9 @@ def test_a_cpu_without_bfloat16_leaves_it_to_torch(monkeypatch, caplog):
             return ["FP32"]
 
     monkeypatch.setattr(library, "Core", Older)
-    run = choose_engine("auto", network(NETWORKS["unet"]), 1, stride=8, on_cpu=True, cache=None, key="", bfloat16=True)
+    run = engine(network(NETWORKS["unet"]), precision="bfloat16")
     assert run(torch.zeros(1, 1, 8, 8, 8)).dtype == torch.bfloat16
     assert "this CPU does not compute in bfloat16" in caplog.text
-
-
-def test_an_unknown_precision_is_named(run_folder):
-    with pytest.raises(EngineError, match="--precision half: expected auto, float32, bfloat16"):
-        load_model(run_folder, precision="half")
 
 
 def test_two_sources_go_through_every_engine_alike(run_folder):
@@ -254,5 +296,8 @@ def test_two_sources_go_through_every_engine_alike(run_folder):
     )
     net = network(UNetConfig(channels=(8, 16), num_blocks=1), in_channels=2)
     given = {"t1w": t1w, "pdw": Image(t2w.array * (t1w.array != 0), t2w.affine)}
-    found = {name: Model(spec, net, engine=name).predict(given).image.array for name in ("openvino", "torch")}
+    found = {
+        name: Model(spec, net, options=InferenceOptions(engine=name)).predict(given).image.array
+        for name in ("openvino", "torch")
+    }
     np.testing.assert_allclose(found["openvino"], found["torch"], atol=1e-4 * found["torch"].std())

@@ -10,6 +10,7 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import same_space
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.model.folder import ModelError, load_model, save_model
+from volumetric.model.plausibility import PredictionError
 from volumetric.model.predict import DeviceError, Model, pick_device
 from volumetric.model.spec import AffineMap
 
@@ -52,7 +53,9 @@ def test_a_model_folder_reads_back_as_written(run_folder, tmp_path):
 @pytest.mark.parametrize("shape", [(31, 37, 29), (12, 50, 20)])
 def test_a_prediction_lies_on_the_scans_grid_and_is_zero_outside_the_brain(spec, orientation, shape):
     t1w, _ = brain_pair(3, shape=shape, affine=oblique_affine(orientation))
-    prediction = Model(spec, Constant(0.5)).predict(t1w)
+    model = Model(spec, Constant(0.5))
+    model_input = model.preprocess(t1w)
+    prediction = model.postprocess(model_input, model.forward(model_input))
     assert same_space(prediction.image.space, t1w.space, tolerance_mm=0)
     assert prediction.image.array.dtype == np.float32
     brain = t1w.array != 0
@@ -75,7 +78,18 @@ def test_an_identity_network_at_the_scans_spacing_returns_the_scan(spec, orienta
 
 def test_negative_network_output_is_no_negative_signal(spec):
     t1w, _ = brain_pair(4)
-    assert Model(spec, Constant(-50.0)).predict(t1w).image.array.max() == 0
+    model = Model(spec, Constant(-50.0))
+    model_input = model.preprocess(t1w)
+    units = model.forward(model_input)
+    assert units.min() < 0
+    assert model.postprocess(model_input, units).image.array.max() == 0
+
+
+@pytest.mark.parametrize("value", [0.5, -50.0, np.nan, np.inf])
+def test_a_network_that_says_nothing_gives_no_prediction(spec, value):
+    t1w, _ = brain_pair(4)
+    with pytest.raises(PredictionError, match="constant" if np.isfinite(value) else "NaN"):
+        Model(spec, Constant(value)).predict(t1w)
 
 
 def test_files_paths_and_mappings_are_the_same_input(run_folder, tmp_path):
@@ -90,7 +104,7 @@ def test_files_paths_and_mappings_are_the_same_input(run_folder, tmp_path):
 
 def test_scans_unlike_the_training_scans_are_warned_about(spec):
     t1w, t2w = brain_pair(0)
-    model = Model(spec, Constant(0.0))
+    model = Model(spec, Identity())
     assert model.predict(t1w).warnings == ()
     coarse = Image(t1w.array, oblique_affine(spacing=(4.0, 5.0, 9.0)))
     assert "far outside those of the training scans" in model.predict(coarse).warnings[0]

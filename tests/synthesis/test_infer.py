@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine, write_cohort
+from volumetric.config.inference import InferenceOptions
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import read_manifest
 from volumetric.model.folder import ModelError
@@ -39,6 +40,8 @@ def test_a_derivative_folder_of_whole_volumes(run_folder, cohort, tmp_path):
     assert sidecar["intensity_scale"] == 1000
     assert sidecar["mask_rule"] == "nonzero"
     assert sidecar["source_sha256"] == {"t1w": hash_file(source_path)}
+    assert sidecar["prediction_sha256"] == hash_file(tmp_path / rows[0]["path"])
+    assert sidecar["subject_id"] == "p3"
     assert {r["subject_id"] for r in table(tmp_path / "timings.csv")} == {"p3", "p4"}
 
 
@@ -80,7 +83,9 @@ def test_repeating_skips_what_is_finished_and_redoes_what_changed(run_folder, tm
 )
 def test_what_was_made_with_other_settings_is_made_again(run_folder, cohort, tmp_path, other):
     for settings, status in (({}, "ok"), (other, "ok"), (other, "skipped"), ({}, "ok")):
-        outcomes = infer([cohort], model=run_folder, out=tmp_path, split="val", device="cpu", **settings)
+        outcomes = infer(
+            [cohort], model=run_folder, out=tmp_path, split="val", options=InferenceOptions(device="cpu", **settings)
+        )
         assert [outcome.status for outcome in outcomes] == [status]
 
 
@@ -126,7 +131,7 @@ def test_a_wrong_call_writes_nothing(cohort, tmp_path):
 def test_the_sidecar_says_what_ran_the_network(run_folder, cohort, tmp_path, engine):
     if engine == "openvino":
         pytest.importorskip("openvino")
-    infer([cohort], model=run_folder, out=tmp_path, split="val", device="cpu", engine=engine)
+    infer([cohort], model=run_folder, out=tmp_path, split="val", options=InferenceOptions(device="cpu", engine=engine))
     (path,) = tmp_path.rglob("sub-*.json")
     sidecar = json.loads(path.read_text())
     assert (sidecar["engine"], sidecar["precision"]) == (engine, "float32")
@@ -138,7 +143,8 @@ def test_windows_too_large_for_the_memory_are_cut_and_the_sidecar_names_their_bo
 ):
     """The brain has 23 x 37 x 25 voxels of model space; 24 x 22 x 26 fit the limit twice along the second axis."""
     monkeypatch.setattr("volumetric.model.predict.most_voxels", lambda width, device: 15_000)
-    infer([cohort], model=run_folder, out=tmp_path, split="val", whole_volume=True, device="cpu", engine="torch")
+    options = InferenceOptions(device="cpu", engine="torch", whole_volume=True)
+    infer([cohort], model=run_folder, out=tmp_path, split="val", options=options)
     (path,) = tmp_path.rglob("sub-*.json")
     windows = json.loads(path.read_text())["windows"]
     assert windows["grid_shape"] == [23, 37, 25]

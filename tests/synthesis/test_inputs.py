@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from volumetric.model.folder import load_model
-from volumetric.synthesis.inputs import InputsError, find_subjects
+from volumetric.synthesis.inputs import InputsError, find_cases
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +33,24 @@ def files(tmp_path):
     ],
 )  # fmt: skip
 def test_file_names_say_who_it_is(files, spec, file, subject, output):
-    (found,) = find_subjects(files(file), spec)
+    (found,) = find_cases(files(file), spec)
     assert found.row.name == subject
     assert found.output == Path(output)
 
 
 def test_a_folder_is_searched_for_the_source_contrast_alone(files, spec, tmp_path):
     files("a/t1w.nii.gz", "a/t2w.nii.gz", "b/t1w.nii.gz", "sub-c_T1w.nii", "sub-d_desc-synth_T1w.nii.gz", "notes.txt")
-    assert [s.row.subject_id for s in find_subjects([tmp_path], spec)] == ["a", "b", "c"]
+    assert [s.row.subject_id for s in find_cases([tmp_path], spec)] == ["a", "b", "c"]
 
 
 def test_manifest_rows_of_a_split(cohort, spec):
-    assert [s.row.subject_id for s in find_subjects([cohort], spec, split="test")] == ["p3", "p4"]
-    assert len(find_subjects([cohort], spec)) == 5
+    assert [s.row.subject_id for s in find_cases([cohort], spec, split="test")] == ["p3", "p4"]
+    assert len(find_cases([cohort], spec)) == 5
 
 
 def test_two_inputs_of_one_name_are_refused_before_any_work(files, spec, tmp_path):
     with pytest.raises(InputsError, match=r"two inputs would be written to sub-a.*a/t1w\.nii\.gz and .*sub-a_T1w"):
-        find_subjects(files("a/t1w.nii.gz", "sub-a_T1w.nii.gz"), spec)
+        find_cases(files("a/t1w.nii.gz", "sub-a_T1w.nii.gz"), spec)
 
 
 @pytest.mark.parametrize(
@@ -63,31 +63,31 @@ def test_two_inputs_of_one_name_are_refused_before_any_work(files, spec, tmp_pat
 def test_folders_without_a_source_say_so(files, spec, tmp_path, names, message):
     files(*names)
     with pytest.raises(InputsError, match=message):
-        find_subjects([tmp_path], spec)
+        find_cases([tmp_path], spec)
 
 
 def test_wrong_inputs_are_named(files, spec, tmp_path, cohort):
     with pytest.raises(InputsError, match=r"none\.nii\.gz: there is no such file or folder"):
-        find_subjects([tmp_path / "none.nii.gz"], spec)
+        find_cases([tmp_path / "none.nii.gz"], spec)
     with pytest.raises(InputsError, match=r"scan\.dcm: expected a NIfTI"):
-        find_subjects(files("scan.dcm"), spec)
+        find_cases(files("scan.dcm"), spec)
     with pytest.raises(InputsError, match="no row has split `nobody`"):
-        find_subjects([cohort], spec, split="nobody")
+        find_cases([cohort], spec, split="nobody")
     with pytest.raises(InputsError, match="no input is given"):
-        find_subjects([], spec)
+        find_cases([], spec)
     with pytest.raises(InputsError, match="no letter or digit"):
-        find_subjects(files("---.nii.gz"), spec)
+        find_cases(files("---.nii.gz"), spec)
 
 
 def test_a_model_of_two_sources_takes_named_inputs(files, spec, tmp_path):
     both = spec.model_copy(update={"sources": ("t1w", "pdw")})
     t1w, pdw = files("sub-1_T1w.nii.gz", "sub-1_PDw.nii.gz")
-    (found,) = find_subjects([], both, named={"t1w": t1w, "pdw": pdw})
+    (found,) = find_cases([], both, named={"t1w": t1w, "pdw": pdw})
     assert found.row.subject_id == "1"
     assert dict(found.row.paths) == {"t1w": t1w, "pdw": pdw}
     with pytest.raises(InputsError, match=r"needs t1w, pdw of each subject.*--input t1w=FILE --input pdw=FILE"):
-        find_subjects([t1w], both)
+        find_cases([t1w], both)
     with pytest.raises(InputsError, match=r"--input flair=.*reads t1w, pdw"):
-        find_subjects([], both, named={"flair": t1w})
+        find_cases([], both, named={"flair": t1w})
     with pytest.raises(InputsError, match="there is no such file"):
-        find_subjects([], both, named={"t1w": tmp_path / "none.nii.gz"})
+        find_cases([], both, named={"t1w": tmp_path / "none.nii.gz"})

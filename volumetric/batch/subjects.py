@@ -28,34 +28,34 @@ from volumetric.machine import is_out_of_memory, num_cores
 
 log = logging.getLogger(__name__)
 
-I = TypeVar("I", contravariant=True)  # noqa: E741
-L = TypeVar("L")
-R = TypeVar("R")
-O = TypeVar("O", covariant=True)  # noqa: E741
-Status = Literal["ok", "skipped", "failed"]
+ItemT = TypeVar("ItemT", contravariant=True)
+LoadedT = TypeVar("LoadedT")
+ResultT = TypeVar("ResultT")
+RecordT = TypeVar("RecordT", covariant=True)
+OutcomeStatus = Literal["ok", "skipped", "failed"]
 
 
-class SubjectTask(Protocol[I, L, R, O]):
-    """What a batch command does with one subject; `volumetric.batch` does all the rest."""
+class SubjectTask(Protocol[ItemT, LoadedT, ResultT, RecordT]):
+    """The work of a batch command on one subject; `volumetric.batch` does all the rest."""
 
-    def name(self, item: I) -> str:
+    def name(self, item: ItemT) -> str:
         """How messages call the subject."""
 
-    def finished(self, item: I) -> O | None:
+    def finished(self, item: ItemT) -> RecordT | None:
         """The record of a subject whose outputs are whole and still match its inputs, else None."""
 
-    def read(self, item: I) -> L:
+    def read(self, item: ItemT) -> LoadedT:
         """Everything from disk that `compute` needs."""
 
-    def compute(self, item: I, loaded: L) -> R:
+    def compute(self, item: ItemT, loaded: LoadedT) -> ResultT:
         """The work itself; touches no file."""
 
-    def write(self, item: I, result: R) -> O:
+    def write(self, item: ItemT, result: ResultT) -> RecordT:
         """Write the outputs, each whole or not at all, and return the subject's record."""
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[O]):
+class Outcome(Generic[RecordT]):
     """The end of one subject's processing.
 
     Attributes:
@@ -67,21 +67,26 @@ class Outcome(Generic[O]):
     """
 
     name: str
-    status: Status
+    status: OutcomeStatus
     error: str = ""
-    record: O | None = None
+    record: RecordT | None = None
     seconds: float = 0.0
 
     @property
-    def result(self) -> O:
+    def result(self) -> RecordT:
         """The record of a subject that did not fail."""
         assert self.record is not None, f"{self.name} {self.status}: {self.error}"
         return self.record
 
 
 def run_subjects(
-    task: SubjectTask[I, L, R, O], items: Sequence[I], *, title: str, jobs: int = 1, overlap: bool = False
-) -> list[Outcome[O]]:
+    task: SubjectTask[ItemT, LoadedT, ResultT, RecordT],
+    items: Sequence[ItemT],
+    *,
+    title: str,
+    jobs: int = 1,
+    overlap: bool = False,
+) -> list[Outcome[RecordT]]:
     """Do a task for each subject.
 
     An `InputError` or `OSError`, or the device running out of memory, costs that subject alone; anything
@@ -97,7 +102,7 @@ def run_subjects(
     Returns:
         One outcome per item, in the items' order.
     """
-    outcomes: dict[int, Outcome[O]] = {}
+    outcomes: dict[int, Outcome[RecordT]] = {}
     with progress(title, len(items), "subjects") as advance:
         if jobs > 1:
             results = _in_processes(task, items, jobs)
@@ -125,8 +130,15 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
     """
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
-                   TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[remark]}"))  # fmt: skip
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[remark]}"),
+        )
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(title, total=total, completed=done, remark="")
             yield lambda remark: bar.update(task, advance=1, remark=remark)
@@ -143,11 +155,13 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
     yield advance
 
 
-def _overlapped(task: SubjectTask[I, L, R, O], items: Sequence[I]) -> Iterator[Outcome[O]]:
+def _overlapped(
+    task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT]
+) -> Iterator[Outcome[RecordT]]:
     """One after the other, with one subject being read ahead and one being written behind."""
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        reading: Future[_Steps[I, L, R, O]] | None = None
-        writing: Future[Outcome[O]] | None = None
+        reading: Future[_Steps[ItemT, LoadedT, ResultT, RecordT]] | None = None
+        writing: Future[Outcome[RecordT]] | None = None
         for number, item in enumerate(items):
             steps = (reading or reader.submit(_Steps.begin, task, item)).result()
             if number + 1 < len(items):
@@ -160,7 +174,9 @@ def _overlapped(task: SubjectTask[I, L, R, O], items: Sequence[I]) -> Iterator[O
             yield writing.result()
 
 
-def _in_processes(task: SubjectTask[I, L, R, O], items: Sequence[I], jobs: int) -> Iterator[tuple[int, Outcome[O]]]:
+def _in_processes(
+    task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT], jobs: int
+) -> Iterator[tuple[int, Outcome[RecordT]]]:
     """As subjects finish. A process that dies breaks its whole pool, so what it left undone is then done one by one."""
     left = dict(enumerate(items))
     for at_once in (jobs, *[1] * len(items)):
@@ -190,24 +206,26 @@ def _begin_process(threads: int) -> None:
     logging.getLogger("volumetric").setLevel(logging.INFO)
 
 
-def _one(task: SubjectTask[I, L, R, O], item: I) -> Outcome[O]:
+def _one(task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], item: ItemT) -> Outcome[RecordT]:
     steps = _Steps.begin(task, item)
     steps.compute()
     return steps.finish()
 
 
-class _Steps(Generic[I, L, R, O]):
+class _Steps(Generic[ItemT, LoadedT, ResultT, RecordT]):
     """One subject on its way; an error ends it and is kept for its outcome."""
 
-    def __init__(self, task: SubjectTask[I, L, R, O], item: I) -> None:
+    def __init__(self, task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], item: ItemT) -> None:
         self._task, self._item, self._name = task, item, task.name(item)
         self._seconds = 0.0
-        self._loaded: list[L] = []
-        self._result: list[R] = []
-        self._outcome: Outcome[O] | None = None
+        self._loaded: list[LoadedT] = []
+        self._result: list[ResultT] = []
+        self._outcome: Outcome[RecordT] | None = None
 
     @classmethod
-    def begin(cls, task: SubjectTask[I, L, R, O], item: I) -> _Steps[I, L, R, O]:
+    def begin(
+        cls, task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], item: ItemT
+    ) -> _Steps[ItemT, LoadedT, ResultT, RecordT]:
         """Read what a subject needs, if it is not finished already."""
         steps = cls(task, item)
         with steps._errors():
@@ -223,7 +241,7 @@ class _Steps(Generic[I, L, R, O]):
             if self._loaded:
                 self._result.append(self._task.compute(self._item, self._loaded.pop()))
 
-    def finish(self) -> Outcome[O]:
+    def finish(self) -> Outcome[RecordT]:
         with self._errors():
             if self._result:
                 record = self._task.write(self._item, self._result.pop())

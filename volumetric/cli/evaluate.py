@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from volumetric.config.choices import Device
+
 _SHOWN = ("psnr_db", "ssim", "mae", "rmae", "pearson")
 
 
@@ -18,7 +20,7 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for per_subject.csv and summary.csv.")],
     split: Annotated[str, typer.Option(help="Rows to score: train, val, test or all.")] = "test",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
     prediction_scale: Annotated[
         str,
         typer.Option(help="reference (files of infer), own-median, or the number that predictions are divided by."),
@@ -45,7 +47,6 @@ def evaluate(
       --prediction-scale own-median`
     """
     from volumetric.batch.subjects import exit_status
-    from volumetric.cli.options import device_name
     from volumetric.evaluation.evaluate import evaluate as run
 
     evaluation = run(
@@ -53,7 +54,7 @@ def evaluate(
         manifests,
         out,
         split=split,
-        device=device_name(device),
+        device=device,
         prediction_scale=prediction_scale,
         source=source,
         target=target,

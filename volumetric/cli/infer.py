@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from volumetric.config.choices import Device, Engine, Precision, SplitChoice
+
 
 def infer(
     model: Annotated[Path, typer.Option(help="A run folder or its model folder.")],
@@ -14,37 +16,40 @@ def infer(
     inputs: Annotated[
         list[Path] | None, typer.Argument(help="NIfTI files, a folder, or manifests.", metavar="INPUT...")
     ] = None,
-    split: Annotated[str, typer.Option(help="Rows of manifests to take: train, val, test or all.")] = "all",
+    split: Annotated[SplitChoice, typer.Option(help="Rows of manifests to take.")] = "all",
     named: Annotated[
         list[str] | None,
         typer.Option("--input", help="`contrast=file` of one subject, for a model with several sources; repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
     engine: Annotated[
-        str, typer.Option(help="What runs the network: openvino (CPU), torch, or auto: the first that can.")
+        Engine, typer.Option(help="Program that runs the network: openvino (CPU), torch, or auto: the first that can.")
     ] = "auto",
     precision: Annotated[
-        str,
+        Precision,
         typer.Option(
-            help="What the network computes in: float32, bfloat16 (faster where the processor has it, less exact), or "
-            "auto: float32 on a CPU, bfloat16 on a GPU."
+            help="Numbers that the network computes in: float32, bfloat16 (faster where the processor has it, less "
+            "exact), or auto: float32 on a CPU, bfloat16 on a GPU."
         ),
     ] = "auto",
     overlap: Annotated[
-        float | None, typer.Option(help="Fraction of a window that neighbors share; the model's own if not given.")
+        float | None,
+        typer.Option(help="Fraction of a window that neighbors share; the model's own if not given.", min=0, max=0.9),
     ] = None,
     whole_volume: Annotated[
         bool | None,
         typer.Option(
             "--whole-volume/--windows",
-            help="One pass over the whole head, the fastest, or windows; as the model has it if not given.",
+            help="One pass over the whole volume, the fastest, or windows; as the model has it if not given.",
             show_default=False,
         ),
     ] = None,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="The scans are raw: prepare them first as the training scans were.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Synthesize again what is there.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Synthesize again what is there, and replace what belongs to others.")
+    ] = False,
 ) -> None:
     """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
 
@@ -53,7 +58,7 @@ def infer(
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
     from volumetric.batch.subjects import exit_status
-    from volumetric.cli.options import contrast_files, device_name
+    from volumetric.cli.options import contrast_files, inference_options
     from volumetric.synthesis.infer import infer as run
 
     outcomes = run(
@@ -62,11 +67,7 @@ def infer(
         out=out,
         split=split,
         named=contrast_files(named or []),
-        device=device_name(device),
-        engine=engine,
-        precision=precision,
-        overlap=overlap,
-        whole_volume=whole_volume,
+        options=inference_options(device, engine, precision, overlap, whole_volume),
         prepare=prepare,
         fresh=fresh,
     )

@@ -1,15 +1,20 @@
-"""Options that need a look before a command gets them."""
+"""Options that are parsed or checked before a command gets them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from volumetric.config.choices import Device, Engine, Precision
 from volumetric.errors import InputError
+
+if TYPE_CHECKING:
+    from volumetric.config.inference import InferenceOptions
 
 
 class OptionError(InputError):
-    """An option with a value that is none."""
+    """An option with a value that does not fit."""
 
 
 def contrast_files(pairs: Sequence[str]) -> dict[str, Path]:
@@ -24,7 +29,7 @@ def contrast_files(pairs: Sequence[str]) -> dict[str, Path]:
 
 
 def fractions(text: str) -> tuple[float, float, float]:
-    """`"0.7,0.15,0.15"` as numbers; whether they make sense is not looked at."""
+    """`"0.7,0.15,0.15"` as numbers; their sum is not checked."""
     try:
         train, val, test = map(float, text.split(","))
     except ValueError as error:
@@ -32,8 +37,17 @@ def fractions(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
-def device_name(device: str) -> str:
-    """The device, if it is one."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"--device {device}: expected auto, cpu or cuda")
-    return device
+def inference_options(
+    device: Device, engine: Engine, precision: Precision, overlap: float | None, whole_volume: bool | None
+) -> InferenceOptions:
+    """The options of inference as one object; arguments as its fields."""
+    from pydantic import ValidationError
+
+    from volumetric.config.inference import InferenceOptions
+
+    try:
+        return InferenceOptions(
+            device=device, engine=engine, precision=precision, overlap=overlap, whole_volume=whole_volume
+        )
+    except ValidationError as error:
+        raise OptionError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error

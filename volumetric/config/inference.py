@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
+from volumetric.config.choices import Device as Device
+from volumetric.config.choices import Engine as Engine
+from volumetric.config.choices import Precision as Precision
 from volumetric.config.section import Section
-
-Device = Literal["auto", "cpu", "cuda"]
-Engine = Literal["auto", "openvino", "torch"]
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class InferenceOptions(Section):

@@ -11,6 +11,7 @@ from typing import Any
 
 from volumetric.batch.jobs import usual_jobs
 from volumetric.batch.subjects import Outcome, run_subjects
+from volumetric.config.choices import Device
 from volumetric.errors import InputError
 from volumetric.evaluation.baselines import TrainingIntensities, pool_training
 from volumetric.evaluation.health import Likeness, resembled
@@ -58,7 +59,7 @@ def evaluate(
     out: Path,
     *,
     split: str = "test",
-    device: str = "auto",
+    device: Device = "auto",
     prediction_scale: str = "reference",
     source: str | None = None,
     target: str | None = None,

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import as_yaml
-from volumetric.errors import InputError
+from volumetric.errors import InputError, one_line
 from volumetric.model.networks import build_network
 from volumetric.model.predict import Model
 from volumetric.model.spec import FORMAT_VERSION, ModelSpec
@@ -19,6 +20,9 @@ from volumetric.outputs import hash_bytes, write_bytes, write_text
 
 WEIGHTS = "model.safetensors"
 SPEC = "model.yaml"
+
+
+_DEFAULTS = InferenceOptions()
 
 
 class ModelError(InputError):
@@ -32,24 +36,12 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     write_text(folder / SPEC, as_yaml(spec))
 
 
-def load_model(
-    path: Path | str,
-    *,
-    device: str = "auto",
-    engine: str = "auto",
-    precision: str = "auto",
-    overlap: float | None = None,
-    whole_volume: bool | None = None,
-) -> Model:
+def load_model(path: Path | str, *, options: InferenceOptions = _DEFAULTS) -> Model:
     """Read a model.
 
     Args:
         path: a model folder, or a run folder that has one in it.
-        device: `auto`, `cpu` or `cuda`.
-        engine: what runs the network; as in `Model`, like the three that follow.
-        precision: what it computes in.
-        overlap: fraction of a window that neighbors share.
-        whole_volume: one window over the whole head.
+        options: how to run it.
 
     Raises:
         ModelError: no model there, a format this version does not know, or damaged files.
@@ -65,25 +57,25 @@ def load_model(
     spec = _read_spec(folder / SPEC)
     network = build_network(spec.network, len(spec.sources))
     weights = (folder / WEIGHTS).read_bytes()
+    _load_weights(network, weights, folder / WEIGHTS)
+    sha256 = hash_bytes(weights, (folder / SPEC).read_bytes())
+    return Model(spec, network, options=options, sha256=sha256, cache=folder / "engines")
+
+
+def _load_weights(network: nn.Module, weights: bytes, path: Path) -> None:
     try:
         tensors = load(weights)
         if tensors.keys() != _each_once(network).keys():
             raise RuntimeError(f"other tensors: {sorted(tensors.keys() ^ _each_once(network).keys())}")
         network.load_state_dict(tensors, strict=False)  # the second names of shared tensors are missing
     except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{folder / WEIGHTS}: the weights do not fit {SPEC} or are damaged ({reason})") from error
-    return Model(
-        spec,
-        network,
-        sha256=hash_bytes(weights, (folder / SPEC).read_bytes()),
-        device=device,
-        engine=engine,
-        precision=precision,
-        cache=folder / "engines",
-        overlap=overlap,
-        whole_volume=whole_volume,
-    )
+        raise ModelError(f"{path}: the weights do not fit {SPEC} or are damaged ({one_line(error)})") from error
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinite numbers (the first is {broken[0]}); "
+            "copy the model folder again, or train anew with a lower optim.lr"
+        )
 
 
 def _each_once(network: nn.Module) -> dict[str, Tensor]:
@@ -97,10 +89,10 @@ def _each_once(network: nn.Module) -> dict[str, Tensor]:
 def _read_spec(path: Path) -> ModelSpec:
     try:
         content = yaml.safe_load(path.read_text())
-        found = content.get("format_version") if isinstance(content, dict) else None
-        if found != FORMAT_VERSION:
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if version != FORMAT_VERSION:
             raise ModelError(
-                f"{path}: format_version is {found}, this version of volumetric reads {FORMAT_VERSION}; "
+                f"{path}: format_version is {version}, this version of volumetric reads {FORMAT_VERSION}; "
                 "use the version that wrote the model (named under `versions` in the file)"
             )
         return ModelSpec.model_validate(content)

@@ -13,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from volumetric.config.inference import Device, InferenceOptions
 from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, spacing_mm
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
-from volumetric.model.engines import PRECISIONS, EngineError, Run, choose_engine, in_bfloat16
+from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
+from volumetric.model.plausibility import check_prediction
 from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units
@@ -29,18 +31,21 @@ from volumetric.subject import check_one_grid
 _ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
 
 
+_DEFAULTS = InferenceOptions()
+
+
 class DeviceError(InputError):
-    """A device that is asked for and not there."""
+    """A device that is named and not there."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """One subject as the network sees it.
+    """One subject as the input of the network.
 
     Attributes:
         header: of the first source's file.
         mask: the brain mask and its rule.
-        view: model space, and the way back.
+        space: model space, and the way back.
         volume: `(C, I, J, K)` in network units, 0 outside the mask.
         plan: windows to run.
         warnings: what a reader should know before trusting what comes of it.
@@ -48,7 +53,7 @@ class ModelInput:
 
     header: nib.Nifti1Header | None
     mask: BrainMask
-    view: ModelSpace
+    space: ModelSpace
     volume: NDArray[np.float32]
     plan: WindowPlan
     warnings: tuple[str, ...]
@@ -77,9 +82,12 @@ class Model:
     """A model ready to predict.
 
     Attributes:
-        asked: the settings that shape a prediction, as they were asked for or come from the model.
+        spec: what the model is.
+        sha256: of the model folder.
+        device: that the network is on.
+        network: in evaluation mode.
+        settings: options of inference, with `auto` and None resolved; an engine of `auto` stays, since it falls back.
         engine: what runs the network.
-        precision: what it computes in, `float32` or `bfloat16`.
     """
 
     def __init__(
@@ -87,60 +95,34 @@ class Model:
         spec: ModelSpec,
         network: nn.Module,
         *,
+        options: InferenceOptions = _DEFAULTS,
         sha256: str = "",
-        device: str = "auto",
-        engine: str = "auto",
-        precision: str = "auto",
         cache: Path | None = None,
-        overlap: float | None = None,
-        whole_volume: bool | None = None,
     ) -> None:
         """Take a network onto a device.
 
         Args:
             spec: what the model is.
             network: with its weights.
+            options: how to run it.
             sha256: of the model folder.
-            device: `auto`, `cpu` or `cuda`.
-            engine: what runs the network, one of `engines.ENGINES`.
-            precision: what it computes in, one of `engines.PRECISIONS`.
             cache: folder that keeps what the engine makes of the network.
-            overlap: fraction of a window that neighbors share; None takes the model's own.
-            whole_volume: one window over the whole head instead, where the memory allows; None asks the model, but
-                takes windows where an overlap is given.
 
         Raises:
-            InputError: a device, an engine or a precision that cannot be had, or an overlap outside of [0, 0.9].
+            InputError: a device or an engine that cannot be had.
         """
         self.spec = spec
         self.sha256 = sha256
-        self.device = pick_device(device)
+        self.device = pick_device(options.device)
         self.network = channels_last(network).to(self.device).eval()
-        self.overlap = spec.overlap if overlap is None else overlap
-        if not 0 <= self.overlap <= 0.9:
-            raise DeviceError(f"--overlap {overlap}: expected a fraction from 0 to 0.9")
-        if whole_volume and overlap is not None:
-            raise DeviceError("--overlap is of windows: give --windows with it, or --whole-volume without it")
-        self.whole_volume = spec.whole_volume and overlap is None if whole_volume is None else whole_volume
-        on_cpu = self.device.type == "cpu"
-        if precision not in PRECISIONS:
-            raise EngineError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
-        self.precision = ("float32" if on_cpu else "bfloat16") if precision == "auto" else precision
-        self.settings = {
-            "engine": engine,
-            "precision": self.precision,
-            "overlap": None if self.whole_volume else self.overlap,
-            "whole_volume": self.whole_volume,
-        }
+        self.settings = resolve_options(options, spec, self.device)
         self.engine = choose_engine(
-            engine,
             self.network,
             len(spec.sources),
             stride=spec.network.stride,
-            on_cpu=on_cpu,
+            options=self.settings,
             cache=cache,
             key=sha256,
-            bfloat16=self.precision == "bfloat16",
         )
 
     def predict(
@@ -153,67 +135,112 @@ class Model:
             mask: the brain on the same grid; without it the rule of `volumetric.imaging.mask` applies.
 
         Raises:
-            InputError: a contrast the model needs is not given, or an image that cannot be used.
+            InputError: a contrast that the model needs is missing, an image that cannot be used, or a prediction
+                that is not finite, constant or implausible.
         """
-        seen = self.preprocess(sources, mask)
-        return self.postprocess(seen, self.forward(seen))
+        model_input = self.preprocess(sources, mask)
+        units = self.forward(model_input)
+        check_prediction(units, model_input.space.mask, self.spec.data_range)
+        return self.postprocess(model_input, units)
 
     def preprocess(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
     ) -> ModelInput:
         """All that comes before the network; arguments and errors as in `predict`."""
-        given = dict(sources) if isinstance(sources, Mapping) else {self.spec.sources[0]: sources}
-        if missing := [contrast for contrast in self.spec.sources if contrast not in given]:
+        by_contrast = dict(sources) if isinstance(sources, Mapping) else {self.spec.sources[0]: sources}
+        if missing := [contrast for contrast in self.spec.sources if contrast not in by_contrast]:
             raise InputError(f"the model needs {', '.join(self.spec.sources)}; {', '.join(missing)} not given")
         images: dict[str, Image] = {}
         for contrast in self.spec.sources:
-            value = given[contrast]
+            value = by_contrast[contrast]
             images[contrast] = value if isinstance(value, Image) else read_image(Path(value))
         check_one_grid(images, name="given")
+        return self.preprocess_masked(images, brain_mask(images[self.spec.sources[0]], mask))
+
+    def preprocess_masked(self, images: Mapping[str, Image], mask: BrainMask) -> ModelInput:
+        """As `preprocess`, of images on one grid whose brain mask is known.
+
+        Args:
+            images: by contrast, every source of the model.
+            mask: on their grid.
+
+        Raises:
+            InputError: an image that cannot be used.
+        """
         scan = images[self.spec.sources[0]]
-        brain = brain_mask(scan, mask)
-        view = model_space_of(scan.space, brain.array, self.spec.spacing_mm)
-        sources_seen = view.to_model_space(*images.values())
-        plan = plan_for(self.spec, view.mask, self.device, overlap=self.overlap, whole_volume=self.whole_volume)
-        warnings = self._warnings(scan, sources_seen, view.mask)
+        space = model_space_of(scan.space, mask.array, self.spec.spacing_mm)
+        sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources))
         return ModelInput(
-            scan.header, brain, view, in_network_units(self.spec, sources_seen, view.mask), plan, warnings
+            header=scan.header,
+            mask=mask,
+            space=space,
+            volume=in_network_units(self.spec, sources, space.mask),
+            plan=self._plan(space.mask),
+            warnings=_warnings(self.spec, scan, sources, space.mask),
         )
 
-    def forward(self, seen: ModelInput) -> NDArray[np.float32]:
+    def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
-        return run_windows(self.engine, self.spec, seen.volume, seen.view.mask, seen.plan, self.device)
+        mask = model_input.space.mask
+        return run_windows(self.engine, self.spec, model_input.volume, mask, model_input.plan, self.device)
 
-    def postprocess(self, seen: ModelInput, units: NDArray[np.float32]) -> Prediction:
-        """All that comes after the network: `units` from `run`, back on the scan's own grid."""
-        array = seen.view.from_model_space(units * np.float32(self.spec.intensity_scale))
-        image = Image(np.maximum(array, 0, out=array), seen.view.scan.affine, seen.header)
-        return Prediction(image, seen.mask, seen.plan, seen.view.grid, seen.warnings)
+    def postprocess(self, model_input: ModelInput, units: NDArray[np.float32]) -> Prediction:
+        """All that comes after the network: `units` from `forward`, back on the scan's own grid."""
+        space = model_input.space
+        array = space.from_model_space(units * np.float32(self.spec.intensity_scale))
+        image = Image(np.maximum(array, 0, out=array), space.scan.affine, model_input.header)
+        return Prediction(image, model_input.mask, model_input.plan, space.grid, model_input.warnings)
 
-    def _warnings(self, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
-        warnings = []
-        low, high = self.spec.training.spacing_mm_low, self.spec.training.spacing_mm_high
-        upright = np.sort(spacing_mm(scan.affine))
-        if (upright < 0.67 * np.sort(low)).any() or (upright > 1.5 * np.sort(high)).any():
-            sides = " x ".join(f"{s:.2f}" for s in spacing_mm(scan.affine))
-            warnings.append(f"voxels of {sides} mm lie far outside those of the training scans ({low} to {high} mm)")
-        for contrast, source in zip(self.spec.sources, sources, strict=True):
-            seen = self.spec.training.source_quantiles[contrast]
-            inside = source[mask]
-            lower, upper = np.quantile(inside[:: max(1, inside.size // _ENOUGH_VOXELS)], [0.25, 0.75])
-            spread = seen[3] - seen[1]
-            if abs(lower - seen[1]) > spread or abs(upper - seen[3]) > spread:
-                warnings.append(
-                    f"the {contrast} intensities (quartiles {lower:.2f}, {upper:.2f} of the median) are unlike "
-                    f"those of the training scans ({seen[1]:.2f}, {seen[3]:.2f})"
-                )
-        return tuple(warnings)
+    def _plan(self, mask: NDArray[np.bool_]) -> WindowPlan:
+        settings = self.settings
+        overlap = self.spec.overlap if settings.overlap is None else settings.overlap
+        return plan_for(self.spec, mask, self.device, overlap=overlap, whole_volume=bool(settings.whole_volume))
+
+
+def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.device) -> InferenceOptions:
+    """The options as a model on a device follows them: only the engine may still be `auto`."""
+    on_cpu = device.type == "cpu"
+    whole_volume = options.whole_volume
+    if whole_volume is None:
+        whole_volume = spec.whole_volume and options.overlap is None
+    overlap = spec.overlap if options.overlap is None else options.overlap
+    precision = options.precision
+    if precision == "auto":
+        precision = "float32" if on_cpu else "bfloat16"
+    return InferenceOptions(
+        device="cpu" if on_cpu else "cuda",
+        engine=options.engine,
+        precision=precision,
+        overlap=None if whole_volume else overlap,
+        whole_volume=whole_volume,
+    )
+
+
+def _warnings(spec: ModelSpec, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What is unlike the training scans."""
+    warnings = []
+    low, high = spec.training.spacing_mm_low, spec.training.spacing_mm_high
+    sides = np.sort(spacing_mm(scan.affine))
+    if (sides < 0.67 * np.sort(low)).any() or (sides > 1.5 * np.sort(high)).any():
+        size = " x ".join(f"{side:.2f}" for side in spacing_mm(scan.affine))
+        warnings.append(f"voxels of {size} mm lie far outside those of the training scans ({low} to {high} mm)")
+    for contrast, source in zip(spec.sources, sources, strict=True):
+        quantiles = spec.training.source_quantiles[contrast]
+        inside = source[mask]
+        lower, upper = np.quantile(inside[:: max(1, inside.size // _ENOUGH_VOXELS)], [0.25, 0.75])
+        spread = quantiles[3] - quantiles[1]
+        if abs(lower - quantiles[1]) > spread or abs(upper - quantiles[3]) > spread:
+            warnings.append(
+                f"the {contrast} intensities (quartiles {lower:.2f}, {upper:.2f} of the median) are unlike "
+                f"those of the training scans ({quantiles[1]:.2f}, {quantiles[3]:.2f})"
+            )
+    return tuple(warnings)
 
 
 def plan_for(
     spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_volume: bool
 ) -> WindowPlan:
-    """One window over a mask `(I, J, K)`, or the largest that the memory holds, if that is wanted; else the patch's."""
+    """Windows over a mask `(I, J, K)` of the patch's size; for `whole_volume` one, or the largest the memory holds."""
     plan = None
     if whole_volume:
         limit = most_voxels(width_at_full_resolution(spec.network), device)
@@ -224,7 +251,7 @@ def plan_for(
 
 
 def synthesize(
-    network: Run,
+    network: NetworkFunction,
     spec: ModelSpec,
     sources: NDArray[np.float32],
     mask: NDArray[np.bool_],
@@ -252,7 +279,7 @@ def synthesize(
 
 
 def run_windows(
-    network: Run,
+    network: NetworkFunction,
     spec: ModelSpec,
     volume: NDArray[np.float32],
     mask: NDArray[np.bool_],
@@ -268,11 +295,11 @@ def run_windows(
     return array
 
 
-def pick_device(device: str) -> torch.device:
+def pick_device(device: Device) -> torch.device:
     """The device a name means; `auto` takes a GPU where there is one.
 
     Raises:
-        DeviceError: `cuda` is asked for and there is none.
+        DeviceError: `cuda` is named and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--device cuda: this machine shows no CUDA device; use --device cpu or auto")

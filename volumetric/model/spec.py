@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
-from volumetric.config.run import Contrast, SourceNormalization
+from volumetric.config.run import Contrast, SourceNormalization, Voxels
 from volumetric.config.section import Section
 from volumetric.imaging.intensity import INTENSITY_SCALE
 from volumetric.imaging.normalization import LANDMARKS
 
 FORMAT_VERSION = 1
+_Side = Annotated[float, Field(gt=0, le=100)]
+_SpacingMm = tuple[_Side, _Side, _Side]
+_Quantiles = tuple[float, float, float, float, float]
 
 
 class AffineMap(Section):
@@ -35,7 +38,7 @@ class AffineMap(Section):
 
 
 class StandardLandmarks(Section):
-    """Where the landmarks of the training people lie on average, between 0 (1st percentile) and 1 (99th)."""
+    """Where the landmarks of the training subjects lie on average, between 0 (1st percentile) and 1 (99th)."""
 
     landmarks: tuple[float, ...] = Field(min_length=len(LANDMARKS), max_length=len(LANDMARKS))
 
@@ -51,7 +54,7 @@ class StandardLandmarks(Section):
 
 
 SOURCE_MAPS: dict[str, type[AffineMap] | type[StandardLandmarks]] = {"pooled": AffineMap, "nyul": StandardLandmarks}
-"""What the normalizations that learn from the training people keep of them, for each source."""
+"""What the normalizations that learn from the training subjects keep of them, for each source."""
 
 
 class MaskSpec(Section):
@@ -62,14 +65,14 @@ class MaskSpec(Section):
 
 
 class TrainingStatistics(Section):
-    """What the training people looked like."""
+    """Statistics of the training subjects."""
 
-    num_subjects: int
-    source_quantiles: dict[Contrast, tuple[float, ...]] = Field(
+    num_subjects: int = Field(ge=0)
+    source_quantiles: dict[Contrast, _Quantiles] = Field(
         description="1st, 25th, 50th, 75th and 99th percentile in the mask, reference units, per contrast"
     )
-    spacing_mm_low: tuple[float, float, float] = Field(description="finest voxel sides of the training scans, RAS")
-    spacing_mm_high: tuple[float, float, float] = Field(description="coarsest voxel sides of the training scans, RAS")
+    spacing_mm_low: _SpacingMm = Field(description="finest voxel sides of the training scans, RAS")
+    spacing_mm_high: _SpacingMm = Field(description="coarsest voxel sides of the training scans, RAS")
 
 
 class ModelSpec(Section):
@@ -79,18 +82,10 @@ class ModelSpec(Section):
         target_map: of the target.
     """
 
-    @model_validator(mode="after")
-    def _every_source_has_its_map(self) -> Self:
-        kind = SOURCE_MAPS.get(self.source_normalization)
-        wanted = [kind] * len(self.sources) if kind else []
-        if [type(source_map) for source_map in self.source_maps] != wanted:
-            raise ValueError(f"{len(self.source_maps)} source_maps do not fit source_normalization and sources")
-        return self
-
     format_version: Literal[1] = 1
-    sources: tuple[Contrast, ...]
+    sources: tuple[Contrast, ...] = Field(min_length=1)
     target: Contrast
-    spacing_mm: tuple[float, float, float] | None
+    spacing_mm: _SpacingMm | None
     mask: MaskSpec = MaskSpec()
     preparation: PreparationConfig | None = Field(
         None, description="recipe the training scans were prepared by; null: as they came"
@@ -101,19 +96,46 @@ class ModelSpec(Section):
         "background 0",
     )
     source_maps: tuple[AffineMap | StandardLandmarks, ...] = Field(
-        (), description="of each source, what pooled (a map) or nyul (landmarks) learned from the training people"
+        (), description="of each source, what pooled (a map) or nyul (landmarks) learned from the training subjects"
     )
     target_map: AffineMap
-    intensity_scale: float = INTENSITY_SCALE
-    data_range: float = Field(gt=0, description="upper end of the range of PSNR and SSIM, reference units")
+    intensity_scale: float = Field(
+        INTENSITY_SCALE,
+        ge=INTENSITY_SCALE,
+        le=INTENSITY_SCALE,
+        description="voxels of a prediction are this times reference units; evaluation relies on it",
+    )
+    data_range: float = Field(gt=0, le=1000, description="upper end of the range of PSNR and SSIM, reference units")
     network: NetworkConfig
-    patch_size: tuple[int, int, int]
-    overlap: float
+    patch_size: tuple[Voxels, Voxels, Voxels]
+    overlap: float = Field(ge=0, le=0.9)
     whole_volume: bool = Field(
-        False, description="one pass over the head instead of windows: it scored as well on the validation people"
+        False, description="one pass over the volume instead of windows: it scored as well on the validation subjects"
     )
     training: TrainingStatistics
     training_manifest_sha256: str
     versions: dict[str, str]
     weights_license: str | None = Field(None, description="to be filled in by whoever shares the model")
     training_data_license: str | None = Field(None, description="to be filled in by whoever shares the model")
+
+    @model_validator(mode="after")
+    def _every_source_has_its_map(self) -> Self:
+        kind = SOURCE_MAPS.get(self.source_normalization)
+        expected = [kind] * len(self.sources) if kind else []
+        if [type(source_map) for source_map in self.source_maps] != expected:
+            raise ValueError(f"{len(self.source_maps)} source_maps do not fit source_normalization and sources")
+        return self
+
+    @model_validator(mode="after")
+    def _every_source_has_its_quantiles(self) -> Self:
+        missing = [contrast for contrast in self.sources if contrast not in self.training.source_quantiles]
+        if missing:
+            raise ValueError(f"training.source_quantiles has no {', '.join(missing)}, a source of the model")
+        return self
+
+    @model_validator(mode="after")
+    def _patch_fits_the_network(self) -> Self:
+        stride = self.network.stride
+        if any(side % stride for side in self.patch_size):
+            raise ValueError(f"patch_size {list(self.patch_size)} must be multiples of {stride}, the network's stride")
+        return self

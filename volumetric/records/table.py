@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from volumetric.outputs import write_csv
 from volumetric.records.record import RecordError
+
+log = logging.getLogger(__name__)
 
 Cell = str | int | float | bool | None
 
@@ -66,6 +69,17 @@ class TableRow(BaseModel):
                     f"{path} line {line}: `{where}` is {problem['input']!r}: {problem['msg']}; {cls.REMEDY}"
                 ) from error
         return rows
+
+    @classmethod
+    def read_if_usable(cls, path: Path) -> list[Self] | None:
+        """Read a table that can be made again: None where it is absent, or damaged, which is logged."""
+        if not path.exists():
+            return None
+        try:
+            return cls.read_table(path)
+        except RecordError as error:
+            log.warning("%s; it is made again", str(error).removesuffix(f"; {cls.REMEDY}"))
+            return None
 
     @classmethod
     def write_table(cls, path: Path, rows: Iterable[Self], columns: Sequence[str] | None = None) -> None:

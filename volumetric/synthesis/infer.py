@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,20 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetric.batch.subjects import Outcome, run_subjects
-from volumetric.config.preparation import SIDECAR
+from volumetric.config.choices import SplitChoice
+from volumetric.config.inference import InferenceOptions
+from volumetric.config.preparation import SIDECAR, PreparationConfig
 from volumetric.errors import InputError
 from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
-from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
+from volumetric.imaging.nifti import write_image
 from volumetric.model.folder import load_model
+from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
-from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
+from volumetric.outputs import hash_file, locked, versions, write_json
+from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
 from volumetric.simulation.template import load_template_t1w
-from volumetric.synthesis.inputs import Subject, find_subjects
+from volumetric.subject import RawSubject, read_raw_subject, read_subject
+from volumetric.synthesis.folder import PredictionFolder
+from volumetric.synthesis.inputs import InferenceCase, find_cases
 
 log = logging.getLogger(__name__)
 
 NOTICE = "Synthetic image, not for diagnosis."
+_DEFAULTS = InferenceOptions()
 
 
 def infer(
@@ -34,16 +39,12 @@ def infer(
     *,
     model: Path,
     out: Path,
-    split: str = "all",
+    split: SplitChoice = "all",
     named: Mapping[str, Path] | None = None,
-    device: str = "auto",
-    engine: str = "auto",
-    precision: str = "auto",
-    overlap: float | None = None,
-    whole_volume: bool | None = None,
+    options: InferenceOptions = _DEFAULTS,
     prepare: bool = False,
     fresh: bool = False,
-) -> list[Outcome[Mapping[str, object]]]:
+) -> list[Outcome[PredictionRow]]:
     """Write the missing contrast of every subject.
 
     Args:
@@ -52,30 +53,27 @@ def infer(
         out: the folder to write; subjects that are there already, from the same scan, model and settings, are skipped.
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
-        device: `auto`, `cpu` or `cuda`.
-        engine: what runs the network: `auto`, `openvino` or `torch`.
-        precision: what it computes in: `auto`, `float32` or `bfloat16`.
-        overlap: fraction of a window that neighbors share; None takes the model's own.
-        whole_volume: one window over the whole head instead, where the memory allows; None asks the model.
+        options: how to run the model.
         prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
-        fresh: synthesize again what is there already.
+        fresh: synthesize again what is there already, and replace what belongs to other subjects.
 
     Returns:
         One outcome per subject; `out/predictions.csv` holds the same.
 
     Raises:
-        InputError: the call itself is wrong; nothing has been written.
+        InputError: the call itself is wrong, or would replace another subject's prediction; nothing has been written.
     """
-    loaded = load_model(
-        model, device=device, engine=engine, precision=precision, overlap=overlap, whole_volume=whole_volume
-    )
+    loaded = load_model(model, options=options)
     if prepare and loaded.spec.preparation is None:
         raise InputError(
             f"{model}: the model was trained on scans as they came, so there is no recipe to follow; "
             "leave --prepare out, or train on what `volumetric prepare` wrote"
         )
-    subjects = find_subjects(inputs, loaded.spec, split=split, named=named)
+    cases = find_cases(inputs, loaded.spec, split=split, named=named)
     with locked(out):
+        folder = PredictionFolder(out)
+        if not fresh:
+            folder.check_owners(cases)
         write_json(
             out / "dataset_description.json",
             {
@@ -86,19 +84,30 @@ def infer(
                 "HowToAcknowledge": NOTICE,
             },
         )
-        outcomes = run_subjects(_Synthesis(loaded, out, prepare, fresh), subjects, title="infer", overlap=True)
-        _write_table(out, subjects, outcomes)
+        outcomes = run_subjects(_Synthesis(loaded, folder, prepare, fresh), cases, title="infer", overlap=True)
+        folder.write_tables(cases, outcomes)
     return outcomes
 
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    seen: ModelInput
-    alignment: Alignment | None
+    """A case before the network.
+
+    Attributes:
+        model_input: what the network gets.
+        source_sha256: by column, of the bytes that were read.
+        alignment: of the raw scans, where they were prepared here.
+    """
+
+    model_input: ModelInput
+    source_sha256: Mapping[str, str]
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Synthesized:
+    """A case after the network: its output `(I, J, K)` in reference units, and the engine that computed it."""
+
     loaded: _Loaded
     engine: str
     units: NDArray[np.float32]
@@ -107,118 +116,121 @@ class _Synthesized:
 class _Synthesis:
     """One subject: read the sources, predict, write image and sidecar."""
 
-    def __init__(self, model: Model, out: Path, prepare: bool, fresh: bool) -> None:
-        self._model, self._out, self._prepare, self._fresh = model, out, prepare, fresh
+    def __init__(self, model: Model, folder: PredictionFolder, prepare: bool, fresh: bool) -> None:
+        self._model, self._folder, self._fresh = model, folder, fresh
+        self._recipe: PreparationConfig | None = model.spec.preparation if prepare else None
 
-    def name(self, item: Subject) -> str:
+    def name(self, item: InferenceCase) -> str:
         return item.row.name
 
-    def finished(self, item: Subject) -> Mapping[str, object] | None:
-        image, sidecar = self._paths(item)
-        if self._fresh or not image.is_file() or not sidecar.is_file():
+    def finished(self, item: InferenceCase) -> PredictionRow | None:
+        image = self._folder.image(item)
+        if self._fresh or not image.is_file():
             return None
-        before = json.loads(sidecar.read_text())
-        now = {
-            "model_sha256": self._model.sha256,
-            "source_sha256": self._hashes(item),
-            "prepared_here": self._prepare,
-            "settings": self._model.settings,
-        }
-        return {"path": item.output.as_posix()} if all(before.get(k) == now[k] for k in now) else None
+        sidecar = PredictionSidecar.read_if_usable(sidecar_path(image))
+        if sidecar is None or not self._is_current(sidecar):
+            return None
+        # the hashes last, since they read the files
+        whole = hash_file(image) == sidecar.prediction_sha256
+        return _row(item) if whole and self._hashes(item) == sidecar.source_sha256 else None
 
-    def read(self, item: Subject) -> _Loaded:
-        images: dict[str, Image] = {c: read_image(item.row.path(c)) for c in self._model.spec.sources}
-        mask = read_labels(item.row.path("mask")) if "mask" in item.row.paths else None
-        recipe = self._model.spec.preparation
-        if recipe is None or not self._prepare:
-            return _Loaded(self._model.preprocess(images, mask), None)
-        template = load_template_t1w() if recipe.grid.space == "mni" else None
-        found = align(images, recipe, given=mask, template=template, name=item.row.name)
-        return _Loaded(self._model.preprocess(found.prepared.images, found.prepared.mask), found)
+    def read(self, item: InferenceCase) -> _Loaded:
+        contrasts = self._model.spec.sources
+        if self._recipe is not None:
+            return self._read_raw(read_raw_subject(item.row, contrasts), self._recipe)
+        subject = read_subject(item.row, contrasts)
+        return _Loaded(self._model.preprocess_masked(subject.images, subject.mask), subject.sha256)
 
-    def compute(self, item: Subject, loaded: _Loaded) -> _Synthesized:
-        units = self._model.forward(loaded.seen)
+    def compute(self, item: InferenceCase, loaded: _Loaded) -> _Synthesized:
+        units = self._model.forward(loaded.model_input)
+        check_prediction(units, loaded.model_input.space.mask, self._model.spec.data_range)
         return _Synthesized(loaded, self._model.engine.name, units)
 
-    def _developed(self, result: _Synthesized) -> Prediction:
-        prediction = self._model.postprocess(result.loaded.seen, result.units)
-        found = result.loaded.alignment
-        if found is None:
+    def write(self, item: InferenceCase, result: _Synthesized) -> PredictionRow:
+        prediction = self._postprocess(result)
+        image = self._folder.image(item)
+        warnings = (*prediction.warnings, *self._recipe_warnings(item))
+        for warning in warnings:
+            log.warning("%s: %s", item.row.name, warning)
+        sidecar_path(image).unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
+        write_image(image, prediction.image)
+        self._sidecar(item, result, prediction, warnings).write(sidecar_path(image))
+        return _row(item)
+
+    def _read_raw(self, raw: RawSubject, recipe: PreparationConfig) -> _Loaded:
+        template = load_template_t1w() if recipe.grid.space == "mni" else None
+        alignment = align(raw.images, recipe, given=raw.labels.get("mask"), template=template, name=raw.name)
+        mask = BrainMask(alignment.prepared.mask.array, alignment.rule)
+        model_input = self._model.preprocess_masked(alignment.prepared.images, mask)
+        return _Loaded(model_input, raw.sha256, alignment)
+
+    def _postprocess(self, result: _Synthesized) -> Prediction:
+        prediction = self._model.postprocess(result.loaded.model_input, result.units)
+        alignment = result.loaded.alignment
+        if alignment is None:
             return prediction
-        image = found.return_to_native(prediction.image)
+        image = alignment.return_to_native(prediction.image)
         return replace(
             prediction,
             image=image.with_array(image.array.clip(min=0)),
-            mask=BrainMask(found.native.mask.array, found.rule),
-            warnings=(*found.warnings, *prediction.warnings),
+            mask=BrainMask(alignment.native.mask.array, alignment.rule),
+            warnings=(*alignment.warnings, *prediction.warnings),
         )
 
-    def write(self, item: Subject, result: _Synthesized) -> Mapping[str, object]:
-        prediction = self._developed(result)
-        image, sidecar = self._paths(item)
-        spec = self._model.spec
-        warnings = list(prediction.warnings)
-        scan = item.row.path(spec.sources[0])
-        if spec.preparation is not None and not self._prepare and not (scan.parent / SIDECAR).is_file():
-            warnings.append("the model was trained on prepared scans; if this one is raw, give --prepare")
-        for warning in warnings:
-            log.warning("%s: %s", item.row.name, warning)
-        sidecar.unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
-        write_image(image, prediction.image)
-        write_json(
-            sidecar,
-            {
-                "Description": NOTICE,
-                "Sources": [str(item.row.path(contrast)) for contrast in spec.sources],
-                "sources": spec.sources,
-                "target": spec.target,
-                "intensity_scale": spec.intensity_scale,
-                "data_range": spec.data_range,
-                "mask_kind": spec.mask.kind,
-                "mask_rule": prediction.mask.rule,
-                "model_sha256": self._model.sha256,
-                "settings": self._model.settings,
-                "engine": result.engine,
-                "precision": self._model.precision,
-                "source_sha256": self._hashes(item),
-                "windows": {
-                    "size": prediction.plan.size,
-                    "number": len(prediction.plan.starts),
-                    "starts": prediction.plan.starts,
-                    "grid_shape": prediction.grid.shape,
-                    "grid_affine": prediction.grid.affine.tolist(),
-                },
-                "prepared_here": self._prepare,
-                "warnings": warnings,
-                "versions": versions(*(["openvino"] if result.engine == "openvino" else [])),
-            },
+    def _recipe_warnings(self, item: InferenceCase) -> list[str]:
+        scan = item.row.path(self._model.spec.sources[0])
+        if self._model.spec.preparation is None or self._recipe is not None or (scan.parent / SIDECAR).is_file():
+            return []
+        return ["the model was trained on prepared scans; if this one is raw, give --prepare"]
+
+    def _is_current(self, sidecar: PredictionSidecar) -> bool:
+        """Whether a prediction comes from this model and these settings; on which device makes no difference."""
+        model = self._model
+        return (
+            sidecar.model_sha256 == model.sha256
+            and sidecar.prepared_here == (self._recipe is not None)
+            and sidecar.settings.model_copy(update={"device": model.settings.device}) == model.settings
         )
-        return {"path": item.output.as_posix()}
 
-    def _paths(self, item: Subject) -> tuple[Path, Path]:
-        image = self._out / item.output
-        return image, image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+    def _sidecar(
+        self, item: InferenceCase, result: _Synthesized, prediction: Prediction, warnings: tuple[str, ...]
+    ) -> PredictionSidecar:
+        spec, plan = self._model.spec, prediction.plan
+        subject, session = item.key
+        return PredictionSidecar(
+            Description=NOTICE,
+            Sources=tuple(str(item.row.path(contrast)) for contrast in spec.sources),
+            subject_id=subject,
+            session_id=session,
+            sources=spec.sources,
+            target=spec.target,
+            intensity_scale=spec.intensity_scale,
+            data_range=spec.data_range,
+            mask_kind=spec.mask.kind,
+            mask_rule=prediction.mask.rule,
+            model_sha256=self._model.sha256,
+            settings=self._model.settings,
+            engine=result.engine,
+            precision=self._model.settings.precision,
+            source_sha256=dict(result.loaded.source_sha256),
+            prediction_sha256=hash_file(self._folder.image(item)),
+            windows=WindowRecord(
+                size=plan.size,
+                number=len(plan.starts),
+                starts=plan.starts,
+                grid_shape=prediction.grid.shape,
+                grid_affine=prediction.grid.affine.tolist(),
+            ),
+            prepared_here=self._recipe is not None,
+            warnings=warnings,
+            versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
+        )
 
-    def _hashes(self, item: Subject) -> dict[str, str]:
+    def _hashes(self, item: InferenceCase) -> dict[str, str]:
         columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
         return {column: hash_file(item.row.path(column)) for column in columns}
 
 
-def _write_table(out: Path, subjects: Sequence[Subject], outcomes: Sequence[Outcome[Mapping[str, object]]]) -> None:
-    """`predictions.csv` and `timings.csv`; subjects of earlier calls into the same folder keep their rows."""
-    tables: dict[str, dict[tuple[str, str], dict[str, object]]] = {}
-    for name in ("predictions.csv", "timings.csv"):
-        tables[name] = {}
-        if (out / name).is_file():
-            with (out / name).open(newline="") as file:
-                tables[name] = {(r["subject_id"], r["session_id"]): dict(r) for r in csv.DictReader(file)}
-    for subject, outcome in zip(subjects, outcomes, strict=True):
-        key = subject.row.subject_id, subject.row.session_id
-        ids: dict[str, object] = {"subject_id": key[0], "session_id": key[1]}
-        status = "failed" if outcome.status == "failed" else "ok"
-        path = (outcome.record or {}).get("path", "")
-        tables["predictions.csv"][key] = ids | {"path": path, "status": status, "error": outcome.error}
-        if outcome.status == "ok":
-            tables["timings.csv"][key] = ids | {"seconds": round(outcome.seconds, 2)}
-    for name, rows in tables.items():
-        write_csv(out / name, rows.values())
+def _row(item: InferenceCase) -> PredictionRow:
+    subject, session = item.key
+    return PredictionRow(subject_id=subject, session_id=session, path=item.output.as_posix(), status="ok")

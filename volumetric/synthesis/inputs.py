@@ -1,10 +1,10 @@
-"""What `infer` is given: files, folders or manifests, as a list of subjects and the names of their outputs."""
+"""The inputs of `infer`: files, folders or manifests, as cases, each with the path of its output."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from volumetric.errors import InputError
@@ -17,12 +17,12 @@ _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([A-Za-z0-9]+)")
 
 
 class InputsError(InputError):
-    """Inputs that do not say which scans are meant."""
+    """Inputs that name no scans."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A scan to synthesize from, and where the result goes.
+class InferenceCase:
+    """A subject and session to synthesize from, and the path of the result.
 
     Attributes:
         row: subject, session and files.
@@ -30,13 +30,18 @@ class Subject:
     """
 
     row: ManifestRow
-    output: Path = field(default_factory=Path)
+    output: Path
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Subject and session."""
+        return self.row.subject_id, self.row.session_id
 
 
-def find_subjects(
+def find_cases(
     inputs: Sequence[Path], spec: ModelSpec, *, split: str = "all", named: Mapping[str, Path] | None = None
-) -> list[Subject]:
-    """List the subjects that inputs mean.
+) -> list[InferenceCase]:
+    """List the subjects of the inputs.
 
     Args:
         inputs: NIfTI files (each one subject), folders (searched for files of the model's source contrast), and
@@ -48,15 +53,7 @@ def find_subjects(
     Raises:
         InputsError: nothing found, a file of an unknown kind, or two subjects whose outputs would have one name.
     """
-    rows: list[ManifestRow] = []
-    manifests = [path for path in inputs if path.suffix == ".csv"]
-    if manifests:
-        found = read_manifest(*manifests).split(split)
-        if not found:
-            raise InputsError(
-                f"{', '.join(map(str, manifests))}: no row has split `{split}`; give --split train, val, test or all"
-            )
-        rows += found
+    rows = _manifest_rows([path for path in inputs if path.suffix == ".csv"], split)
     for path in inputs:
         if path.suffix != ".csv":
             rows += [_row_of(file, spec) for file in _files(path, spec)]
@@ -64,9 +61,18 @@ def find_subjects(
         rows.append(_named_row(named, spec))
     if not rows:
         raise InputsError("no input is given; name NIfTI files, a folder or a manifest")
-    subjects = [Subject(row, _output(row, spec)) for row in rows]
-    _check_unique(subjects)
-    return subjects
+    cases = [InferenceCase(row, _output(row, spec)) for row in rows]
+    _check_unique(cases)
+    return cases
+
+
+def _manifest_rows(manifests: Sequence[Path], split: str) -> list[ManifestRow]:
+    rows = list(read_manifest(*manifests).split(split)) if manifests else []
+    if manifests and not rows:
+        raise InputsError(
+            f"{', '.join(map(str, manifests))}: no row has split `{split}`; give --split train, val, test or all"
+        )
+    return rows
 
 
 def _files(path: Path, spec: ModelSpec) -> list[Path]:
@@ -128,16 +134,16 @@ def _output(row: ManifestRow, spec: ModelSpec) -> Path:
     return folder / "anat" / f"{name}_desc-synth_{_BIDS_SUFFIX[spec.target]}.nii.gz"
 
 
-def _check_unique(subjects: Sequence[Subject]) -> None:
-    seen: dict[Path, ManifestRow] = {}
-    for subject in subjects:
-        if subject.output in seen:
-            first, second = seen[subject.output], subject.row
+def _check_unique(cases: Sequence[InferenceCase]) -> None:
+    owners: dict[Path, ManifestRow] = {}
+    for case in cases:
+        if case.output in owners:
+            first, second = owners[case.output], case.row
             raise InputsError(
-                f"two inputs would be written to {subject.output}: {_sources(first)} and {_sources(second)}; "
+                f"two inputs would be written to {case.output}: {_sources(first)} and {_sources(second)}; "
                 "rename one, or give a manifest with distinct subject_id and session_id"
             )
-        seen[subject.output] = subject.row
+        owners[case.output] = case.row
 
 
 def _sources(row: ManifestRow) -> str:

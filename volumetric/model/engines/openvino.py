@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, one_line
 from volumetric.outputs import hash_file, hash_json, versions, write_text
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
 """Largest difference from torch, in SD of the output, that a conversion may have."""
@@ -27,7 +29,7 @@ _CHECKED = (4, 2, 3)
 conversion is wrong there. Two strides, since a norm of the coarsest level needs more than one voxel."""
 _LEAST_STRIDE_VOX = 16
 _KEPT_SHAPES = 8
-"""Heads of a cohort come in a few shapes; the compiled network of each is kept, and its working memory given back."""
+"""Volumes of a cohort come in a few shapes; the compiled network of each is kept, its working memory given back."""
 _FILES = ("network.xml", "network.bin")
 
 
@@ -78,16 +80,16 @@ class OpenVINO:
         made_by = versions("openvino")
         folder = cache / f"openvino-{hash_json({'network': key, 'versions': made_by})[:16]}" if cache and key else None
         side = max(stride, _LEAST_STRIDE_VOX)
-        if folder and _is_whole(folder):
-            self._network = self._core.read_model(folder / _FILES[0])
+        traced, checked = ((1, in_channels, *(side * count for count in counts)) for counts in (_TRACED, _CHECKED))
+        if folder and self._read(folder, network, traced):
             return
         with _undisturbed():
             self._network = openvino.convert_model(
                 network,
-                example_input=torch.zeros(1, in_channels, *(side * count for count in _TRACED)),
+                example_input=torch.zeros(traced),
                 input=[openvino.PartialShape([-1, in_channels, -1, -1, -1])],
             )
-        self._check(network, (1, in_channels, *(side * count for count in _CHECKED)))
+        self._check(network, checked)
         if folder:
             with suppress(OSError):
                 _keep(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
@@ -104,6 +106,22 @@ class OpenVINO:
         self._compiled[shape] = compiled
         return _apply(compiled, windows)
 
+    def _read(self, folder: Path, network: nn.Module, shape: tuple[int, ...]) -> bool:
+        """Read the conversion in a folder, if there is one; False where it is damaged, or another network's.
+
+        It was checked on another shape before it was kept, so the smallest one tells here whose it is.
+        """
+        if not _is_whole(folder):
+            return False
+        try:
+            self._network = self._core.read_model(folder / _FILES[0])
+            self._check(network, shape)
+        except (RuntimeError, ConversionError) as error:
+            log.warning("%s: not a conversion of this model (%s); it is made again", folder, one_line(error))
+            shutil.rmtree(folder, ignore_errors=True)
+            return False
+        return True
+
     def _compile(self, shape: tuple[int, ...], precision: str) -> Any:
         """For one shape, which runs a twelfth faster than compiled for any."""
         network = self._network.clone()
@@ -116,8 +134,8 @@ class OpenVINO:
         windows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             expected = network(windows)
-        found = _apply(self._compile(shape, "f32"), windows)
-        difference = float((found - expected).abs().max() / expected.std())
+        converted = _apply(self._compile(shape, "f32"), windows)
+        difference = float((converted - expected).abs().max() / expected.std())
         if not difference <= TOLERANCE:
             raise ConversionError(f"its numbers are {difference:.1g} SD from torch's")
 

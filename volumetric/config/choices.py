@@ -1,0 +1,10 @@
+"""Options that are one of a few words; apart from the sections, so that the command line loads without pydantic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+Engine = Literal["auto", "openvino", "torch"]
+Precision = Literal["auto", "float32", "bfloat16"]
+SplitChoice = Literal["train", "val", "test", "all"]

@@ -1,0 +1,121 @@
+"""The folder that `infer` writes: which subject owns which path, and its tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from volumetric.batch.subjects import Outcome
+from volumetric.errors import InputError
+from volumetric.outputs import hash_file
+from volumetric.records.prediction import (
+    PREDICTIONS,
+    TIMINGS,
+    PredictionRow,
+    PredictionSidecar,
+    TimingRow,
+    sidecar_path,
+)
+from volumetric.synthesis.inputs import InferenceCase
+
+_SIDECARS = ("sub-*/anat/sub-*_desc-synth_*.json", "sub-*/ses-*/anat/sub-*_desc-synth_*.json")
+
+
+class OwnershipError(InputError):
+    """A path of the output folder that belongs to something else."""
+
+
+class PredictionFolder:
+    """A folder of predictions, new or written into before, while no other process writes into it."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the tables; one that is damaged or gone is made again from the sidecars.
+
+        Raises:
+            OwnershipError: a folder stands where a table belongs.
+        """
+        self._path = path
+        for name in (PREDICTIONS, TIMINGS):
+            if (path / name).is_dir():
+                raise OwnershipError(
+                    f"{path / name}: a folder stands where infer writes a table; rename it, or choose another --out"
+                )
+        rows = PredictionRow.read_if_usable(path / PREDICTIONS)
+        self._rows = {row.key: row for row in (self._rows_of_sidecars() if rows is None else rows)}
+        self._timings = {row.key: row for row in TimingRow.read_if_usable(path / TIMINGS) or []}
+
+    def image(self, case: InferenceCase) -> Path:
+        """Where the prediction of a case lies."""
+        return self._path / case.output
+
+    def check_owners(self, cases: Sequence[InferenceCase]) -> None:
+        """Check that no case would replace the prediction of another subject, session or source file.
+
+        The same source file may have changed since, or moved: its path or its bytes are those of the sidecar.
+
+        Raises:
+            OwnershipError: naming the path, its owner, and who would replace it.
+        """
+        listed = {row.path: row for row in self._rows.values()}
+        for case in cases:
+            sidecar = PredictionSidecar.read_if_usable(sidecar_path(self.image(case)))
+            row = listed.get(case.output.as_posix())
+            if sidecar is not None:
+                owner = _other_owner(case, sidecar)
+            else:
+                owner = _name(*row.key) if row is not None and row.key != case.key else None
+            if owner is not None:
+                raise OwnershipError(
+                    f"{self.image(case)} is the prediction of {owner}, and {_name(*case.key)} "
+                    f"({', '.join(map(str, case.row.paths.values()))}) would replace it; choose another --out, give "
+                    "each a subject_id of its own in a manifest, or replace it with --fresh"
+                )
+
+    def write_tables(self, cases: Sequence[InferenceCase], outcomes: Sequence[Outcome[PredictionRow]]) -> None:
+        """Write `predictions.csv` and `timings.csv`; subjects of earlier calls keep their rows."""
+        for case, outcome in zip(cases, outcomes, strict=True):
+            subject, session = case.key
+            self._rows[case.key] = outcome.record or PredictionRow(
+                subject_id=subject, session_id=session, status="failed", error=outcome.error
+            )
+            if outcome.status == "ok":
+                seconds = round(outcome.seconds, 2)
+                self._timings[case.key] = TimingRow(subject_id=subject, session_id=session, seconds=seconds)
+        owners = {case.output.as_posix(): case.key for case in cases if self._rows[case.key].path}
+        rows = [row for row in self._rows.values() if owners.get(row.path, row.key) == row.key]
+        PredictionRow.write_table(self._path / PREDICTIONS, rows)
+        TimingRow.write_table(self._path / TIMINGS, self._timings.values())
+
+    def _rows_of_sidecars(self) -> list[PredictionRow]:
+        rows = []
+        for path in sorted(path for pattern in _SIDECARS for path in self._path.glob(pattern)):
+            sidecar = PredictionSidecar.read_if_usable(path)
+            image = path.with_name(f"{path.stem}.nii.gz")
+            if sidecar is not None and image.is_file():
+                rows.append(
+                    PredictionRow(
+                        subject_id=sidecar.subject_id,
+                        session_id=sidecar.session_id,
+                        path=image.relative_to(self._path).as_posix(),
+                        status="ok",
+                    )
+                )
+        return rows
+
+
+def _other_owner(case: InferenceCase, sidecar: PredictionSidecar) -> str | None:
+    """Whose prediction a sidecar is beside, or None where it is the case's own."""
+    if (sidecar.subject_id, sidecar.session_id) != case.key:
+        return f"{_name(sidecar.subject_id, sidecar.session_id)} ({', '.join(sidecar.Sources)})"
+    for contrast, before in zip(sidecar.sources, sidecar.Sources, strict=True):
+        path = case.row.paths.get(contrast)
+        if path is None or os.path.realpath(path) == os.path.realpath(before):
+            continue
+        if not path.is_file() or hash_file(path) != sidecar.source_sha256.get(contrast):
+            return before
+    return None
+
+
+def _name(subject: str, session: str) -> str:
+    return f"subject {subject}/{session}" if session else f"subject {subject}"
