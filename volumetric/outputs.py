@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, one_line
 
 
 class OutputError(InputError):
@@ -89,15 +89,19 @@ def locked(folder: Path) -> Iterator[None]:
     A folder that is empty in the end is removed: a command that failed before it wrote leaves nothing.
 
     Raises:
-        OutputError: another process holds it.
+        OutputError: another process holds it, or it cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
             f"{folder}: another process is writing into this folder; wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: no folder that can be written ({one_line(error)}); choose another --out"
         ) from error
     try:
         yield

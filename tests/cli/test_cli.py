@@ -55,7 +55,6 @@ def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder):
         (*train, good, "--set", "optim.lrr=1"): "did you mean `optim.lr`?",
         (*infer, tmp_path / "none.nii.gz"): "there is no such file or folder",
         (*infer, tmp_path / "cohort" / "p0" / "t1w.nii.gz", tmp_path / "cohort" / "p0" / "t1w.nii.gz"): "two inputs",
-        (*infer, good, "--device", "tpu"): "expected auto, cpu or cuda",
         (*infer, "--input", "t1w"): "expected contrast=file",
         ("evaluate", tmp_path / "none", good, "--out", out): "there is no such folder",
         ("evaluate", tmp_path, good, "--out", out, "--split", "tests"): "no row has split `tests`",

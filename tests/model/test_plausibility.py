@@ -31,5 +31,5 @@ def test_a_constant_a_negative_and_an_almost_constant_output_are_refused(values)
 
 @pytest.mark.parametrize("factor", [0.005, 1e3, 1e30])
 def test_values_far_from_the_data_range_are_refused(factor):
-    with pytest.raises(PredictionError, match="99.5th percentile"):
+    with pytest.raises(PredictionError, match=r"99\.5th percentile"):
         check_prediction((BRAIN * factor).astype(np.float32), MASK, 2.5)
