@@ -1,0 +1,151 @@
+"""What `infer` writes: the sidecar beside each image, `predictions.csv` and `timings.csv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from volumetric.config.inference import InferenceOptions
+from volumetric.config.run import Contrast
+from volumetric.imaging.geometry import Shape
+from volumetric.imaging.mask import MaskRule
+from volumetric.imaging.nifti import stem
+from volumetric.records.record import Record
+from volumetric.records.table import TableRow
+
+PREDICTIONS = "predictions.csv"
+"""In a folder of predictions: one row a subject and session."""
+TIMINGS = "timings.csv"
+"""Beside it: what differs between equal runs, so that all else can be compared byte for byte."""
+
+_REMEDY = "repeat `volumetric infer` into that folder, which makes it again"
+_AffineRow = tuple[float, float, float, float]
+
+
+class WindowRecord(BaseModel):
+    """The windows that were stitched into a prediction.
+
+    Attributes:
+        size: voxels of a window.
+        number: of windows.
+        starts: first voxel of each window on the model's grid.
+        grid_shape: of the model's grid.
+        grid_affine: the model's grid, voxel index -> world mm.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Shape
+    number: int
+    starts: tuple[Shape, ...]
+    grid_shape: Shape
+    grid_affine: tuple[_AffineRow, _AffineRow, _AffineRow, _AffineRow]
+
+
+class PredictionSidecar(Record):
+    """How a prediction came about, in the JSON file beside it.
+
+    Attributes:
+        Description: notice for whoever opens the image.
+        Sources: files of the source contrasts, in the order of `sources` (BIDS).
+        subject_id: subject that the image is of.
+        session_id: session; empty where there is only one.
+        sources: source contrasts of the model.
+        target: contrast of the image.
+        intensity_scale: voxels are this times reference units.
+        data_range: upper end of the range of PSNR and SSIM, reference units.
+        mask_kind: `brain`.
+        mask_rule: rule that made the mask.
+        model_sha256: of the model folder.
+        settings: options of inference; auto is resolved, but for the engine.
+        engine: what ran the network.
+        precision: what it computed in.
+        source_sha256: by column, of the bytes that were read.
+        prediction_sha256: of the image file that was written.
+        windows: that were stitched.
+        prepared_here: whether `infer --prepare` prepared the scans.
+        warnings: what a reader should know before trusting the image.
+        versions: of the packages that decide the result.
+    """
+
+    REMEDY: ClassVar[str] = _REMEDY
+
+    Description: str
+    Sources: tuple[str, ...]
+    subject_id: str
+    session_id: str
+    sources: tuple[Contrast, ...]
+    target: Contrast
+    intensity_scale: float
+    data_range: float
+    mask_kind: Literal["brain"]
+    mask_rule: MaskRule
+    model_sha256: str
+    settings: InferenceOptions
+    engine: str
+    precision: str
+    source_sha256: dict[str, str]
+    prediction_sha256: str
+    windows: WindowRecord
+    prepared_here: bool
+    warnings: tuple[str, ...]
+    versions: dict[str, str]
+
+
+class PredictionRow(TableRow):
+    """A row of `predictions.csv`.
+
+    Attributes:
+        subject_id: subject, as in the manifest.
+        session_id: session; empty where there is only one.
+        path: of the image, relative to the table; empty where inference failed.
+        status: `ok`, also for what an earlier call made, or `failed`.
+        error: reason of a failure.
+    """
+
+    REMEDY: ClassVar[str] = _REMEDY
+
+    subject_id: str
+    session_id: str = ""
+    path: str = ""
+    status: Literal["ok", "failed"]
+    error: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Subject and session."""
+        return self.subject_id, self.session_id
+
+    @model_validator(mode="after")
+    def _image_is_named(self) -> Self:
+        if self.status == "ok" and not self.path:
+            raise ValueError("status is ok and path is empty")
+        return self
+
+
+class TimingRow(TableRow):
+    """A row of `timings.csv`.
+
+    Attributes:
+        subject_id: subject, as in the manifest.
+        session_id: session; empty where there is only one.
+        seconds: time that reading, computing and writing took.
+    """
+
+    REMEDY: ClassVar[str] = _REMEDY
+
+    subject_id: str
+    session_id: str = ""
+    seconds: Annotated[float, Field(ge=0)]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Subject and session."""
+        return self.subject_id, self.session_id
+
+
+def sidecar_path(image: Path) -> Path:
+    """The sidecar of an image: the same name, ending in `.json`."""
+    return image.with_name(stem(image) + ".json")
