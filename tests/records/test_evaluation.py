@@ -8,7 +8,7 @@ from volumetric.records.evaluation import (
     Definitions,
     EvaluationInfo,
     MetricDefinition,
-    PackedLikeness,
+    PackedBlockMeans,
     RunIdentity,
     ScoredImage,
     ScoredImages,
@@ -119,7 +119,7 @@ def subject_scores(**changes):
         "subject_id": "p0",
         "fingerprint": "f",
         "images": ScoredImages(source=image, truth=image, prediction=image),
-        "likeness": {"blocks": "AAAAAA==", "truth": "AACAPw==", "prediction": "AACAPw=="},
+        "block_means": {"blocks": "AAAAAA==", "truth": "AACAPw==", "prediction": "AACAPw=="},
         "rows": ROWS[:1],
     }
     return SubjectScores.model_validate(fields | changes)
@@ -133,10 +133,10 @@ def test_the_scores_of_a_subject_come_back_exactly(tmp_path):
     assert repr(back.rows) == repr(scores.rows)  # NaN is not equal to itself
 
 
-@pytest.mark.parametrize("text", ["not base64!", "AAAA"])
-def test_a_likeness_that_is_no_array_is_refused(text):
-    with pytest.raises(ValueError, match=r"base64|4-byte"):
-        PackedLikeness(blocks=text, truth="", prediction="")
+@pytest.mark.parametrize("text", ["not base64!", "AAAA", "AAAAAA=="])
+def test_block_means_that_are_no_array_are_refused(text):
+    with pytest.raises(ValueError, match=r"base64|4-byte|different lengths"):
+        PackedBlockMeans(blocks=text, truth="", prediction="")
 
 
 def test_a_summary_without_spread_can_be_read(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from volumetric.records.record import Record, RecordError
 from volumetric.records.table import Cell, TableRow, read_cells
@@ -262,7 +262,7 @@ class MetricDefinition(BaseModel):
     label: str = ""
     unit: str = ""
     better: Better | None = None
-    value_range: tuple[float | None, float | None] = (None, None)
+    value_range: tuple[int | float | None, int | float | None] = (None, None)
     formula: str = ""
     source: str = ""
 
@@ -344,8 +344,8 @@ class ScoredImages(BaseModel):
     mask: Path | None = None
 
 
-class PackedLikeness(BaseModel):
-    """Mean intensities of a subject's blocks as base64 text: int32 numbers of the blocks, float32 means."""
+class PackedBlockMeans(BaseModel):
+    """Mean intensities in blocks of space, as base64 text: int32 numbers of the blocks, float32 means."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -364,6 +364,12 @@ class PackedLikeness(BaseModel):
             raise ValueError("not a whole number of 4-byte values")
         return text
 
+    @model_validator(mode="after")
+    def _lengths_are_equal(self) -> Self:
+        if not len(self.blocks) == len(self.truth) == len(self.prediction):
+            raise ValueError("blocks, truth and prediction have different lengths")
+        return self
+
 
 class SubjectScores(Record):
     """`subjects/*.json`: the scores of one subject and session, and the images that they come from.
@@ -371,7 +377,7 @@ class SubjectScores(Record):
     Attributes:
         fingerprint: hash of all files and settings behind the scores.
         images: the scored files.
-        likeness: what tells whether predictions were swapped between subjects.
+        block_means: of truth and prediction, by which swapped predictions are noticed.
         rows: of `per_subject.csv`, without the covariates.
     """
 
@@ -381,7 +387,7 @@ class SubjectScores(Record):
     session_id: str = ""
     fingerprint: str
     images: ScoredImages
-    likeness: PackedLikeness
+    block_means: PackedBlockMeans
     rows: tuple[ScoreRow, ...]
 
     @staticmethod
