@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter, shift
 
+from volumetric.evaluation.alignment import shift_mm
 from volumetric.evaluation.baselines import pool_training
-from volumetric.evaluation.health import shift_mm
-from volumetric.evaluation.pairing import read_scored
 from volumetric.evaluation.regions import regions
+from volumetric.evaluation.subject import read_normalized
 from volumetric.imaging.geometry import spacing_mm
 from volumetric.imaging.resample import resample
 from volumetric.manifest import read_manifest
@@ -36,11 +36,11 @@ def main() -> None:
     manifest = read_manifest(args.manifest)
     rows = {row.subject_id: row for row in manifest.rows}
     row = rows.pop(args.subject)
-    other = read_scored(rows[args.other] if args.other else next(iter(rows.values())), "t1w", "t2w")
-    scored = read_scored(row, "t1w", "t2w")
+    other = read_normalized(rows[args.other] if args.other else next(iter(rows.values())), "t1w", "t2w")
+    subject = read_normalized(row, "t1w", "t2w")
     data_range = pool_training(manifest.split("train"), "t1w", "t2w").target.data_range()
-    masks, _ = regions(row, scored, data_range=data_range, automatic=False)
-    t, mask = scored.truth, scored.mask
+    masks, _ = regions(subject, data_range=data_range, automatic=False)
+    t, mask = subject.truth, subject.mask
     rng = np.random.default_rng(0)
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in t.shape], indexing="ij")
     borders = (np.arange(t.shape[0]) // 32 % 2 == 1)[:, None, None] & np.ones(t.shape, bool)
@@ -55,7 +55,7 @@ def main() -> None:
         "scale 1.1": 1.1 * t,
         "shading of 10 %": t * (1 + 0.1 * x - 0.1 * y * z),
         "seams of 0.1 every 32 voxels": t + 0.1 * seams,
-        "another person": resample(other.truth, other.grid.space, scored.grid.space),
+        "another subject": resample(other.truth, other.space, subject.space),
     }
     if "lesions" in masks:
         near = binary_dilation(masks["lesions"], iterations=3) & ~masks["lesions"] & mask
@@ -69,7 +69,7 @@ def main() -> None:
         prediction = np.where(mask, image, 0).astype(np.float32)
         region = masks[args.region]
         found = score(t, prediction, {"r": region}, data_range=data_range, borders=seams)["r"]
-        apart = shift_mm(t, prediction, mask, spacing_mm(scored.grid.affine))
+        apart = shift_mm(t, prediction, mask, spacing_mm(subject.space.affine))
         print(f"| {name} |", " | ".join(f"{found[column]:.3g}" for column in SHOWN), f"| {apart:.2f} |", flush=True)
 
 

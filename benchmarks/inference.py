@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from volumetric.cohort.phantom import phantom
 from volumetric.config.resolve import resolve
-from volumetric.evaluation.pairing import read_prediction, read_scored
+from volumetric.evaluation.subject import read_normalized, read_prediction
 from volumetric.imaging.nifti import write_image
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestRow
@@ -81,10 +81,10 @@ def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: 
     print(f"| one head, volumetric | {ours_s:.2f} s | {ratio:.1f} times faster |")
     if truth is None:
         return
-    scored = read_scored(ManifestRow("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
+    subject = read_normalized(ManifestRow("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
     for name, path in outputs.items():
-        array, _ = read_prediction(path, scored, "reference", name=name)
-        decibels = psnr_db(scored.truth, array, mask=scored.mask, data_range=model.spec.data_range)
+        array = read_prediction(path, subject, "reference").array
+        decibels = psnr_db(subject.truth, array, mask=subject.mask, data_range=model.spec.data_range)
         print(f"| PSNR in the brain, {name} | {decibels:.3f} dB | |")
 
 

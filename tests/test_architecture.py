@@ -103,7 +103,7 @@ def test_modules_are_short_named_by_a_noun_or_verb_and_open_with_a_sentence(name
 
 
 def test_the_command_line_calls_front_doors_alone():
-    doors = {f"volumetric.{room}" for room in ("cli", "errors", "batch", "config")} | {
+    doors = {f"volumetric.{room}" for room in ("cli", "errors", "batch", "config", "records")} | {
         "volumetric.cohort.discover",
         "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",

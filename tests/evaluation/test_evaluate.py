@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import write_cohort
 from volumetric.evaluation.evaluate import EvaluationError, evaluate
-from volumetric.evaluation.pairing import PairingError, check_scale
+from volumetric.evaluation.predictions import PredictionsError, check_scale
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.nifti import Image, read_image, write_image
 from volumetric.manifest import read_manifest, write_manifest
@@ -34,7 +34,12 @@ def table(path):
 
 
 def brain_rows(rows, method="model"):
+    """Of the file, as text."""
     return [r for r in rows if r["method"] == method and r["region"] == "brain"]
+
+
+def brain_scores(evaluation, method="model"):
+    return [r for r in evaluation.rows if r.method == method and r.region == "brain"]
 
 
 def test_each_subject_method_and_region_has_a_row_with_known_numbers(predictions, cohort, run_folder, tmp_path):
@@ -73,7 +78,7 @@ def test_each_subject_method_and_region_has_a_row_with_known_numbers(predictions
     assert float(rows[0]["truth_median"]) == pytest.approx(np.median(t2w[mask]), rel=1e-5)
 
 
-def test_pictures_of_a_subject_can_be_found_again(predictions, cohort, tmp_path):
+def test_images_of_a_subject_can_be_found_again(predictions, cohort, tmp_path):
     evaluate(predictions, [cohort], tmp_path)
     images = json.loads((tmp_path / "subjects" / "p3.json").read_text())["images"]
     row = read_manifest(cohort).rows[3]
@@ -103,28 +108,28 @@ def test_predictions_in_any_scale_score_alike_with_the_scale_named(predictions, 
     for subject in ("p3", "p4"):
         image = read_image(next((predictions / f"sub-{subject}").rglob("*.nii.gz")))
         write_image(foreign / f"{subject}.nii.gz", image.with_array(image.array * 0.25))
-    ours = brain_rows(evaluate(predictions, [cohort], tmp_path / "a").rows)
-    by_factor = brain_rows(evaluate(foreign, [cohort], tmp_path / "b", prediction_scale="250").rows)
-    wrong = brain_rows(evaluate(foreign, [cohort], tmp_path / "c").rows)
-    by_median = brain_rows(evaluate(foreign, [cohort], tmp_path / "d", prediction_scale="own-median").rows)
+    ours = brain_scores(evaluate(predictions, [cohort], tmp_path / "a"))
+    by_factor = brain_scores(evaluate(foreign, [cohort], tmp_path / "b", prediction_scale="250"))
+    wrong = brain_scores(evaluate(foreign, [cohort], tmp_path / "c"))
+    by_median = brain_scores(evaluate(foreign, [cohort], tmp_path / "d", prediction_scale="own-median"))
     for a, b, c, d in zip(ours, by_factor, wrong, by_median, strict=True):
-        assert b["psnr_db"] == pytest.approx(a["psnr_db"], abs=1e-4)
-        assert c["psnr_db"] < a["psnr_db"]
-        assert d["psnr_db"] != pytest.approx(a["psnr_db"], abs=1e-3)
-        assert b["prediction_divisor"] == 250
-        assert b["data_range"] == pytest.approx(a["data_range"])
+        assert b.metrics["psnr_db"] == pytest.approx(a.metrics["psnr_db"], abs=1e-4)
+        assert c.metrics["psnr_db"] < a.metrics["psnr_db"]
+        assert d.metrics["psnr_db"] != pytest.approx(a.metrics["psnr_db"], abs=1e-3)
+        assert b.prediction_divisor == 250
+        assert b.data_range == pytest.approx(a.data_range)
     image = read_image(foreign / "p3.nii.gz")
-    assert by_median[0]["prediction_divisor"] == pytest.approx(reference_scale(image.array, image.array != 0), rel=0.01)
+    assert by_median[0].prediction_divisor == pytest.approx(reference_scale(image.array, image.array != 0), rel=0.01)
 
 
 def test_files_of_any_name_are_found_by_a_pattern(predictions, cohort, tmp_path):
     for subject in ("p3", "p4"):
         image = read_image(next((predictions / f"sub-{subject}").rglob("*.nii.gz")))
         write_image(tmp_path / "theirs" / f"out_{subject}" / "synth_v2.nii.gz", image)
-    ours = brain_rows(evaluate(predictions, [cohort], tmp_path / "a", segmentation=False).rows)
+    ours = brain_scores(evaluate(predictions, [cohort], tmp_path / "a", segmentation=False))
     pattern = "out_{subject_id}/synth_*.nii.gz"
     theirs = evaluate(tmp_path / "theirs", [cohort], tmp_path / "b", pattern=pattern, segmentation=False)
-    assert [r["psnr_db"] for r in brain_rows(theirs.rows)] == pytest.approx([r["psnr_db"] for r in ours])
+    assert [r.metrics["psnr_db"] for r in brain_scores(theirs)] == pytest.approx([r.metrics["psnr_db"] for r in ours])
     shutil.copy(tmp_path / "theirs/out_p3/synth_v2.nii.gz", tmp_path / "theirs/out_p3/synth_v3.nii.gz")
     shutil.rmtree(tmp_path / "theirs" / "out_p4")
     failed = evaluate(tmp_path / "theirs", [cohort], tmp_path / "c", pattern=pattern, segmentation=False)
@@ -132,14 +137,14 @@ def test_files_of_any_name_are_found_by_a_pattern(predictions, cohort, tmp_path)
     assert "2 files match out_p3/synth_*.nii.gz" in errors[0]
     assert "no NIfTI file matches out_p4" in errors[1]
     for wrong in ("synth.nii.gz", "{subject_id}_{contrast}.nii.gz"):
-        with pytest.raises(PairingError, match="--pattern"):
+        with pytest.raises(PredictionsError, match="--pattern"):
             evaluate(tmp_path / "theirs", [cohort], tmp_path / "d", pattern=wrong)
 
 
-def test_swapped_people_are_failed_rows_that_name_each_other(tmp_path):
+def test_swapped_subjects_are_failed_rows_that_name_each_other(tmp_path):
     rows = read_manifest(write_cohort(tmp_path / "cohort", ["train"] * 3 + ["test"] * 2)).rows
     cohort = tmp_path / "cohort" / "manifest.csv"
-    for contrast in ("t1w", "t2w"):  # p4's head lies elsewhere on the same grid
+    for contrast in ("t1w", "t2w"):  # p4's brain lies elsewhere on the same grid
         image = read_image(rows[4].path(contrast))
         write_image(rows[4].path(contrast), image.with_array(np.roll(image.array, 4, 0)))
     for a, b in ((rows[3], rows[4]), (rows[4], rows[3])):
@@ -149,7 +154,7 @@ def test_swapped_people_are_failed_rows_that_name_each_other(tmp_path):
     assert "subject p3: the prediction resembles the truth of p4 (r = 0.9" in swapped.outcomes[0].error
     row = next(r for r in table(tmp_path / "out" / "per_subject.csv") if r["subject_id"] == "p4")
     assert (row["status"], row["region"]) == ("failed", "")
-    assert {r["n"] for r in swapped.summary if r["method"] == "model"} <= {0}
+    assert {r.n for r in swapped.summary if r.method == "model"} <= {0}
     again = evaluate(tmp_path / "p", [cohort], tmp_path / "out", prediction_scale="own-median", segmentation=False)
     assert [o.status for o in again.outcomes] == ["failed", "failed"]
 
@@ -160,7 +165,7 @@ def test_covariates_are_columns_and_groups_and_must_not_be_called_as_a_metric(pr
     write_manifest(tmp_path / "sites.csv", sites)
     found = evaluate(predictions, [tmp_path / "sites.csv"], tmp_path / "out", segmentation=False)
     assert [r["site"] for r in brain_rows(table(tmp_path / "out" / "per_subject.csv"))] == ["s1", "s0"]
-    groups = {r["group"]: r["mean"] for r in found.summary if (r["method"], r["metric"]) == ("model", "mae")}
+    groups = {r.group: r.mean for r in found.summary if (r.method, r.metric) == ("model", "mae")}
     assert groups.keys() == {"", "site=s0", "site=s1"}
     assert groups[""] == pytest.approx((groups["site=s0"] + groups["site=s1"]) / 2)
     write_manifest(tmp_path / "bad.csv", [replace(row, covariates={"ssim": "1"}) for row in rows])
@@ -221,15 +226,15 @@ def test_every_kind_of_bad_subject_is_a_row_with_its_reason(run_folder, tmp_path
     assert "NaN" in errors["p4"]
     assert "0 everywhere" in errors["p5"]
     assert errors.keys() == {"p1", "p2", "p3", "p4", "p5"}
-    summary = {(r["method"], r["region"], r["metric"]): r for r in evaluation.summary}
-    assert summary["model", "brain", "psnr_db"]["n"] == 1
-    assert summary["model", "brain", "psnr_db"]["num_missing"] == 5
+    summary = {(r.method, r.region, r.metric): r for r in evaluation.summary}
+    assert summary["model", "brain", "psnr_db"].n == 1
+    assert summary["model", "brain", "psnr_db"].num_missing == 5
 
 
 def test_a_subject_without_a_prediction_is_a_row(predictions, cohort, tmp_path):
     evaluation = evaluate(predictions, [cohort], tmp_path, split="val")
-    assert evaluation.rows[0]["status"] == "failed"
-    assert "run infer" in evaluation.rows[0]["error"]
+    assert evaluation.rows[0].status == "failed"
+    assert "run infer" in evaluation.rows[0].error
 
 
 def test_repeating_skips_what_is_scored_and_sees_what_changed(predictions, cohort, tmp_path):
@@ -253,29 +258,25 @@ def test_two_processes_find_what_one_finds(predictions, cohort, tmp_path):
     )
     assert len(one) == len(two) == 2 * 7 * 3
     for row, other in zip(one, two, strict=True):
-        assert (other["subject_id"], other["method"], other["region"]) == (
-            row["subject_id"],
-            row["method"],
-            row["region"],
-        )
+        assert (other.subject_id, other.method, other.region) == (row.subject_id, row.method, row.region)
         for metric in METRICS:
-            assert other[metric] == pytest.approx(row[metric], rel=1e-6, nan_ok=True), (row["method"], metric)
+            assert other.metrics[metric] == pytest.approx(row.metrics[metric], rel=1e-6, nan_ok=True), (row, metric)
 
 
 def test_predictions_of_two_models_in_one_folder_are_refused(predictions, cohort, tmp_path):
     shutil.copytree(predictions, tmp_path / "p")
     sidecar = next((tmp_path / "p" / "sub-p4").rglob("*_T2w.json"))
     sidecar.write_text(sidecar.read_text().replace('"data_range": ', '"data_range": 1'))
-    with pytest.raises(PairingError, match="different models"):
+    with pytest.raises(PredictionsError, match="different models"):
         evaluate(tmp_path / "p", [cohort], tmp_path / "out")
 
 
 def test_wrong_calls_are_named(predictions, cohort, tmp_path):
-    with pytest.raises(PairingError, match="no such folder"):
+    with pytest.raises(PredictionsError, match="no such folder"):
         evaluate(tmp_path / "none", [cohort], tmp_path / "out")
     with pytest.raises(EvaluationError, match="no row has split `tests`"):
         evaluate(predictions, [cohort], tmp_path / "out", split="tests")
     for scale in ("none", "-1", "0", "inf", "nan"):
-        with pytest.raises(PairingError, match="--prediction-scale"):
+        with pytest.raises(PredictionsError, match="--prediction-scale"):
             check_scale(scale)
     assert not (tmp_path / "out").exists()

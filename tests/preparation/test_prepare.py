@@ -153,9 +153,9 @@ def test_another_grid_keeps_a_native_pair_and_evaluate_takes_the_one_that_matche
         scores[name] = evaluate(out, [done.manifest], tmp_path / name / "metrics").rows[0]
     (by_recipe,) = (tmp_path / "raw").rglob("*_T2w.nii.gz")
     assert same_space(read_image(by_recipe).space, scan.space)
-    num_ml = [scores["prepared"]["num_voxels"] * 3.5**3, scores["raw"]["num_voxels"] * 3.0 * 2.6 * 3.2]
+    num_ml = [scores["prepared"].num_voxels * 3.5**3, scores["raw"].num_voxels * 3.0 * 2.6 * 3.2]
     assert num_ml[0] == pytest.approx(num_ml[1], rel=0.03)
-    assert scores["prepared"]["psnr_db"] == pytest.approx(scores["raw"]["psnr_db"], abs=1.5)
+    assert scores["prepared"].metrics["psnr_db"] == pytest.approx(scores["raw"].metrics["psnr_db"], abs=1.5)
 
 
 def test_labels_come_along_and_a_mask_given_is_used_as_given(tmp_path, monkeypatch):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volumetric.config.choices import Device
+from volumetric.config.choices import Device, SplitChoice
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from volumetric.records.evaluation import ScoreRow, SummaryRow
 
 _SHOWN = ("psnr_db", "ssim", "mae", "rmae", "pearson")
 
@@ -19,14 +24,18 @@ def evaluate(
         list[Path], typer.Argument(help="CSV files; their train rows fit the baselines.", metavar="MANIFEST...")
     ],
     out: Annotated[Path, typer.Option(help="Folder for per_subject.csv and summary.csv.")],
-    split: Annotated[str, typer.Option(help="Rows to score: train, val, test or all.")] = "test",
-    device: Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
+    split: Annotated[SplitChoice, typer.Option(help="Rows to score.")] = "test",
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
     prediction_scale: Annotated[
         str,
         typer.Option(help="reference (files of infer), own-median, or the number that predictions are divided by."),
     ] = "reference",
-    source: Annotated[str | None, typer.Option(help="Source contrast, where predictions do not say.")] = None,
-    target: Annotated[str | None, typer.Option(help="Target contrast, where predictions do not say.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Source contrast, where the predictions' sidecars do not name it.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Target contrast, where the predictions' sidecars do not name it.")
+    ] = None,
     pattern: Annotated[
         str | None, typer.Option(help="How another tool names its files, such as '{subject_id}/*_synth.nii.gz'.")
     ] = None,
@@ -70,28 +79,36 @@ def evaluate(
     raise typer.Exit(exit_status(evaluation.outcomes))
 
 
-def _show(rows: Sequence[Mapping[str, object]], summary: Sequence[Mapping[str, object]], out: Path) -> None:
+def _show(rows: Sequence[ScoreRow], summary: Sequence[SummaryRow], out: Path) -> None:
     """Two tables: each subject's scores in the brain, and every method's mean."""
     from rich.console import Console
+
+    console = Console(width=None if Console().is_terminal else 130)
+    console.print(_subjects_table(rows))
+    console.print(_methods_table(summary))
+    console.print(f"[dim]{out / 'per_subject.csv'}  {out / 'summary.csv'}")
+
+
+def _subjects_table(rows: Sequence[ScoreRow]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    subjects = Table("subject", *_SHOWN, title="in the brain, one row a subject")
+    table = Table("subject", *_SHOWN, title="in the brain, one row a subject")
     for row in rows:
-        name = "/".join(str(row[key]) for key in ("subject_id", "session_id") if row.get(key))
-        if row["status"] == "failed":
-            subjects.add_row(name, f"[red]failed: {row['error']}", *[""] * (len(_SHOWN) - 1))
-        elif row["method"] == "model" and row["region"] == "brain":
-            subjects.add_row(name, *(f"{row[metric]:.3f}" for metric in _SHOWN))
-    methods = Table("method", "subjects", *_SHOWN, title="in the brain, mean over subjects [95 % CI]")
-    means = {(r["method"], r["metric"]): r for r in summary if r["region"] == "brain" and not r["group"]}
-    for method in dict.fromkeys(r["method"] for r in summary):
-        cells = [means[method, metric] for metric in _SHOWN]
-        methods.add_row(
-            str(method),
-            str(cells[0]["n"]),
-            *(f"{c['mean']:.3f} [{c['ci95_low']:.3f}, {c['ci95_high']:.3f}]" for c in cells),
-        )
-    console = Console(width=None if Console().is_terminal else 130)
-    console.print(subjects)
-    console.print(methods)
-    console.print(f"[dim]{out / 'per_subject.csv'}  {out / 'summary.csv'}")
+        if row.status == "failed":
+            table.add_row(row.name, f"[red]failed: {escape(row.error)}", *[""] * (len(_SHOWN) - 1))
+        elif row.method == "model" and row.region == "brain":
+            table.add_row(row.name, *(f"{row.metrics[metric]:.3f}" for metric in _SHOWN))
+    return table
+
+
+def _methods_table(summary: Sequence[SummaryRow]) -> Table:
+    from rich.table import Table
+
+    table = Table("method", "subjects", *_SHOWN, title="in the brain, mean over subjects [95 % CI]")
+    rows = {(row.method, row.metric): row for row in summary if row.region == "brain" and not row.group}
+    for method in dict.fromkeys(row.method for row in summary):
+        shown = [rows[method, metric] for metric in _SHOWN]
+        cells = [f"{row.mean:.3f} [{row.ci95_low:.3f}, {row.ci95_high:.3f}]" for row in shown]
+        table.add_row(method, str(shown[0].n), *cells)
+    return table

@@ -1,4 +1,4 @@
-"""Where a subject is scored: the brain, all of the image, what is not air, each tissue, and marked lesions."""
+"""Regions that a subject is scored in: brain, whole volume, foreground, tissues and marked lesions."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetric.errors import InputError
-from volumetric.evaluation.pairing import Scored
 from volumetric.evaluation.segmentation import CSF, GM, WM, segment
+from volumetric.evaluation.subject import NormalizedSubject
 from volumetric.imaging.geometry import same_space
-from volumetric.imaging.nifti import read_labels
-from volumetric.manifest import ManifestRow
 
 TISSUES: Mapping[str, int] = {"csf": CSF, "gm": GM, "wm": WM}
 _AIR = 0.025
 """Of the data range: darker voxels of the truth are no foreground."""
-
-Mask = NDArray[np.bool_]
 
 
 class RegionError(InputError):
@@ -26,15 +22,14 @@ class RegionError(InputError):
 
 
 def regions(
-    row: ManifestRow, scored: Scored, *, data_range: float, automatic: bool
-) -> tuple[dict[str, Mask], NDArray[np.uint8] | None]:
+    subject: NormalizedSubject, *, data_range: float, automatic: bool
+) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.uint8] | None]:
     """The regions of a subject, those without a voxel left out.
 
     Args:
-        row: its `tissues` and `lesions`, where given, count inside the brain.
-        scored: source, truth and brain.
+        subject: its labels `tissues` and `lesions`, where given, count inside the brain.
         data_range: foreground is brain where the truth is brighter than 2.5 % of it.
-        automatic: segment the source where no `tissues` are given and the source is a T1w.
+        automatic: segment the source where no `tissues` are given.
 
     Returns:
         Masks `(I, J, K)` by name, `brain` first, and the tissue labels, if there are any.
@@ -42,29 +37,30 @@ def regions(
     Raises:
         RegionError: a label map on another grid than the truth.
     """
-    found = {
-        "brain": scored.mask,
-        "whole": np.ones_like(scored.mask),
-        "foreground": scored.mask & (scored.truth > _AIR * data_range),
+    masks = {
+        "brain": subject.mask,
+        "whole": np.ones_like(subject.mask),
+        "foreground": subject.mask & (subject.truth > _AIR * data_range),
     }
-    tissues = _labels(row, "tissues", scored)
+    tissues = _labels(subject, "tissues")
     if tissues is None and automatic:
-        tissues = segment(scored.source, scored.mask)
+        tissues = segment(subject.source, subject.mask)
     if tissues is not None:
-        found |= {name: scored.mask & (tissues == label) for name, label in TISSUES.items()}
-    lesions = _labels(row, "lesions", scored)
+        masks |= {name: subject.mask & (tissues == label) for name, label in TISSUES.items()}
+    lesions = _labels(subject, "lesions")
     if lesions is not None:
-        found["lesions"] = scored.mask & (lesions > 0)
-    return {name: mask for name, mask in found.items() if mask.any()}, tissues
+        masks["lesions"] = subject.mask & (lesions > 0)
+    return {name: mask for name, mask in masks.items() if mask.any()}, tissues
 
 
-def _labels(row: ManifestRow, column: str, scored: Scored) -> NDArray[np.uint8] | None:
-    if column not in row.paths:
+def _labels(subject: NormalizedSubject, column: str) -> NDArray[np.uint8] | None:
+    image = subject.labels.get(column)
+    if image is None:
         return None
-    image = read_labels(row.path(column))
-    if not same_space(image.space, scored.grid.space):
+    if not same_space(image.space, subject.space):
         raise RegionError(
-            f"subject {row.name}: `{column}` ({row.path(column)}, shape {image.space.shape}) and the truth "
-            f"(shape {scored.grid.space.shape}) lie on different grids; resample the labels with nearest neighbors"
+            f"subject {subject.row.name}: `{column}` ({subject.row.path(column)}, shape {image.space.shape}) and the "
+            f"truth (shape {subject.space.shape}) lie on different grids; resample the labels with nearest neighbors"
         )
-    return image.array.astype(np.uint8)
+    labels: NDArray[np.uint8] = image.array.astype(np.uint8)
+    return labels

@@ -1,44 +1,42 @@
-"""One subject scored: every method in every region, and what else its files tell."""
+"""Scores of one subject: every method in every region."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from volumetric.errors import InputError
+from volumetric.evaluation.alignment import shift_mm
 from volumetric.evaluation.baselines import BASELINES, MEAN_TARGET, TrainingIntensities
-from volumetric.evaluation.downstream import lesion_visibility, tissue_agreement
-from volumetric.evaluation.health import clipped_fraction, likeness, shift_mm
-from volumetric.evaluation.pairing import (
-    Predictions,
-    Scored,
-    on_its_grid,
-    read_prediction,
-    read_scored,
-    window_borders,
-)
+from volumetric.evaluation.downstream import clipped_fraction, lesion_visibility, tissue_agreement
+from volumetric.evaluation.identity import block_means
+from volumetric.evaluation.predictions import PredictionsError, read_sidecar
 from volumetric.evaluation.regions import regions
 from volumetric.evaluation.segmentation import WM
+from volumetric.evaluation.subject import (
+    NormalizedPrediction,
+    NormalizedSubject,
+    read_normalized,
+    read_prediction,
+    row_on_grid,
+)
+from volumetric.evaluation.windows import window_borders
 from volumetric.imaging.geometry import spacing_mm
-from volumetric.manifest import NATIVE, ManifestRow
+from volumetric.manifest import ManifestRow
 from volumetric.metrics.table import score
-from volumetric.outputs import hash_file, hash_json, versions, write_json
+from volumetric.outputs import hash_file, hash_json, versions
+from volumetric.records.evaluation import MODEL, ScoredImage, ScoredImages, ScoreRow, SessionKey, SubjectScores
 
 log = logging.getLogger(__name__)
 
-MODEL = "model"
-"""How the `method` column calls the predictions that are scored."""
+_LABELS = ("mask", "tissues", "lesions")
 _SHIFT_WARNING_VOX = 0.5
-
-Volume = NDArray[np.float32]
 
 
 class ScoringError(InputError):
@@ -46,171 +44,198 @@ class ScoringError(InputError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all subjects of an evaluation share.
+class ScoringSettings:
+    """Settings that all subjects of an evaluation share.
 
     Attributes:
         source: contrast that baselines and segmentation start from.
         target: contrast that is scored.
         data_range: of PSNR and SSIM, reference units.
-        scale: `reference`, `own-median` or the number that predictions are divided by.
+        prediction_scale: `reference`, `own-median` or the number that predictions are divided by.
         segmentation: segment tissues where none are given, and with the prediction.
     """
 
     source: str
     target: str
     data_range: float
-    scale: str
+    prediction_scale: str
     segmentation: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
-    """A subject read from disk.
+class LoadedSubject:
+    """A subject read from disk, prepared or native, whichever is on the prediction's grid."""
 
-    Attributes:
-        row: the manifest's, prepared or native, whichever is on the prediction's grid.
-        file: of the prediction.
-        scored: source, truth and mask.
-        prediction: `(I, J, K)`, reference units.
-        divisor: what the file's values were divided by.
-    """
-
-    row: ManifestRow
-    file: Path
-    scored: Scored
-    prediction: Volume
-    divisor: float
+    subject: NormalizedSubject
+    prediction: NormalizedPrediction
 
 
-class Scoring:
-    """What `evaluate` does with one subject."""
+class ScoringTask:
+    """The steps of `evaluate` for one subject: read, score, write."""
 
     def __init__(
         self,
-        found: Predictions,
+        predictions: Mapping[SessionKey, Path | PredictionsError],
         training: TrainingIntensities,
-        settings: Settings,
+        settings: ScoringSettings,
         device: torch.device,
         out: Path,
         fresh: bool,
     ) -> None:
-        self._found, self._training, self._settings = found, training, settings
+        self._predictions, self._training, self._settings = predictions, training, settings
         self._device, self._out, self._fresh = device, out, fresh
 
     def name(self, item: ManifestRow) -> str:
         return item.name
 
-    def finished(self, item: ManifestRow) -> Mapping[str, object] | None:
-        file = self._file(item)
-        if self._fresh or not file.is_file():
+    def finished(self, item: ManifestRow) -> SubjectScores | None:
+        scores = None if self._fresh else SubjectScores.read_if_usable(self._file(item))
+        if scores is None or (scores.subject_id, scores.session_id) != _key(item):
             return None
-        before: dict[str, object] = json.loads(file.read_text())
-        return before if before["fingerprint"] == self._fingerprint(item) else None
+        prediction = self._prediction_file(item)
+        row = row_on_grid(item, prediction, self._settings.target)
+        columns = [self._settings.source, self._settings.target, *(label for label in _LABELS if label in row.paths)]
+        sha256 = {column: hash_file(row.path(column)) for column in columns}
+        return scores if scores.fingerprint == self._fingerprint(sha256, hash_file(prediction)) else None
 
-    def read(self, item: ManifestRow) -> Loaded:
-        file = self._found.find(item)
-        row = on_its_grid(item, file, self._settings.target)
-        scored = read_scored(row, self._settings.source, self._settings.target)
-        prediction, divisor = read_prediction(file, scored, self._settings.scale, name=item.name)
-        if not prediction[scored.mask].any():
+    def read(self, item: ManifestRow) -> LoadedSubject:
+        file = self._prediction_file(item)
+        row = row_on_grid(item, file, self._settings.target)
+        subject = read_normalized(row, self._settings.source, self._settings.target, _LABELS)
+        prediction = read_prediction(file, subject, self._settings.prediction_scale)
+        if not prediction.array[subject.mask].any():
             raise ScoringError(f"subject {item.name}: the prediction {file} is 0 everywhere in the brain")
-        return Loaded(row, file, scored, prediction, divisor)
+        return LoadedSubject(subject, prediction)
 
-    def compute(self, item: ManifestRow, loaded: Loaded) -> dict[str, Any]:
-        scored, prediction = loaded.scored, loaded.prediction
-        segment_t1w = self._settings.segmentation and self._settings.source == "t1w"
-        masks, tissues = regions(loaded.row, scored, data_range=self._settings.data_range, automatic=segment_t1w)
-        borders = window_borders(loaded.file, scored.grid.space)
-        rows = self._score(MODEL, scored, prediction, masks, borders)
-        by_region = {row["region"]: row for row in rows}
-        for row in rows:
-            row |= {"prediction_scale": self._settings.scale, "prediction_divisor": loaded.divisor}
-        spacing = spacing_mm(scored.grid.affine)
-        shift = shift_mm(scored.truth, prediction, scored.mask, spacing)
-        by_region["brain"] |= {
-            "shift_mm": shift,
-            "clipped_fraction": clipped_fraction(prediction, scored.mask),
-            "warnings": _shift_warning(shift, spacing),
+    def compute(self, item: ManifestRow, loaded: LoadedSubject) -> SubjectScores:
+        subject, prediction = loaded.subject, loaded.prediction
+        masks, tissues = regions(subject, data_range=self._settings.data_range, automatic=self._segments)
+        rows = [*self._score_model(loaded, masks, tissues), *self._score_baselines(subject, masks)]
+        return SubjectScores(
+            subject_id=item.subject_id,
+            session_id=item.session_id,
+            fingerprint=self._fingerprint(subject.sha256, prediction.sha256),
+            images=self._images(loaded),
+            block_means=block_means(subject.truth, prediction.array, subject.mask, subject.space.affine).pack(),
+            rows=tuple(rows),
+        )
+
+    def write(self, item: ManifestRow, result: SubjectScores) -> SubjectScores:
+        result.write(self._file(item))
+        return result
+
+    @property
+    def _segments(self) -> bool:
+        return self._settings.segmentation and self._settings.source == "t1w"
+
+    def _score_model(
+        self, loaded: LoadedSubject, masks: Mapping[str, NDArray[np.bool_]], tissues: NDArray[np.uint8] | None
+    ) -> list[ScoreRow]:
+        subject, prediction = loaded.subject, loaded.prediction
+        sidecar = read_sidecar(prediction.path)
+        borders = None if sidecar is None else window_borders(sidecar, subject.space)
+        spacing = spacing_mm(subject.space.affine)
+        shift = shift_mm(subject.truth, prediction.array, subject.mask, spacing)
+        more: dict[str, dict[str, float]] = {
+            "brain": {"shift_mm": shift, "clipped_fraction": clipped_fraction(prediction.array, subject.mask)}
         }
-        if segment_t1w and self._settings.target == "t2w":
-            for tissue, numbers in tissue_agreement(scored, prediction).items():
-                by_region.get(tissue, {}).update(numbers)
+        if self._segments and self._settings.target == "t2w":
+            more |= tissue_agreement(subject, prediction.array)
         if "lesions" in masks and tissues is not None:
-            by_region["lesions"] |= lesion_visibility(scored, prediction, masks["lesions"], tissues == WM, spacing)
-        rows += self._score_baselines(scored, masks)
-        given = loaded.row.paths.get("mask")
-        return {
-            "images": {
-                "source": {"path": str(loaded.row.path(self._settings.source)), "divisor": scored.source_median},
-                "truth": {"path": str(loaded.row.path(self._settings.target)), "divisor": scored.truth_median},
-                "prediction": {"path": str(loaded.file.absolute()), "divisor": loaded.divisor},
-                "mask": None if given is None else str(given),
-            },
-            "likeness": likeness(scored.truth, prediction, scored.mask, scored.grid.affine).pack(),
-            "rows": rows,
-        }
+            lesions = masks["lesions"]
+            more["lesions"] = lesion_visibility(subject, prediction.array, lesions, tissues == WM, spacing)
+        warnings = {"brain": _shift_warning(shift, spacing)}
+        return [
+            row.model_copy(
+                update={
+                    "metrics": {**row.metrics, **more.get(row.region, {})},
+                    "prediction_scale": self._settings.prediction_scale,
+                    "prediction_divisor": prediction.divisor,
+                    "warnings": warnings.get(row.region, ""),
+                }
+            )
+            for row in self._score(MODEL, subject, prediction.array, masks, borders)
+        ]
 
-    def write(self, item: ManifestRow, result: dict[str, Any]) -> Mapping[str, object]:
-        content = {"fingerprint": self._fingerprint(item), **result}
-        write_json(self._file(item), content)
-        return content
-
-    def _score_baselines(self, scored: Scored, masks: Mapping[str, NDArray[np.bool_]]) -> list[dict[str, Any]]:
+    def _score_baselines(self, subject: NormalizedSubject, masks: Mapping[str, NDArray[np.bool_]]) -> list[ScoreRow]:
+        subject_id, session_id = _key(subject.row)
         if not self._training.num_subjects:
             return [
-                {"method": method, "region": "", "status": "n/a", "error": "no rows with split `train`"}
+                ScoreRow(subject_id=subject_id, session_id=session_id, method=method, status="n/a",
+                         error="no rows with split `train`")
                 for method in BASELINES
-            ]
-        values = scored.source[scored.mask].astype(np.float64)
+            ]  # fmt: skip
+        values = subject.source[subject.mask].astype(np.float64)
         rows = []
         for method, baseline in BASELINES.items():
-            volume = np.zeros_like(scored.truth)
-            volume[scored.mask] = baseline(values, self._training)
-            rows += self._score(method, scored, volume, masks)
-        mean = self._training.mean_target(scored.grid.space)
+            volume = np.zeros_like(subject.truth)
+            volume[subject.mask] = baseline(values, self._training)
+            rows += self._score(method, subject, volume, masks)
+        mean = self._training.mean_target(subject.space)
         if mean is not None:
-            rows += self._score(MEAN_TARGET, scored, np.where(scored.mask, mean, 0).astype(np.float32), masks)
+            rows += self._score(MEAN_TARGET, subject, np.where(subject.mask, mean, 0).astype(np.float32), masks)
         return rows
 
     def _score(
         self,
         method: str,
-        scored: Scored,
-        prediction: Volume,
+        subject: NormalizedSubject,
+        prediction: NDArray[np.float32],
         masks: Mapping[str, NDArray[np.bool_]],
         borders: NDArray[np.bool_] | None = None,
-    ) -> list[dict[str, Any]]:
-        truth, predicted = (torch.from_numpy(array).to(self._device) for array in (scored.truth, prediction))
+    ) -> list[ScoreRow]:
+        """One row a region."""
+        truth, predicted = (torch.from_numpy(array).to(self._device) for array in (subject.truth, prediction))
         inside = {name: torch.from_numpy(mask).to(self._device) for name, mask in masks.items()}
         at = None if borders is None else torch.from_numpy(borders).to(self._device)
         scores = score(truth, predicted, inside, data_range=self._settings.data_range, borders=at)
+        subject_id, session_id = _key(subject.row)
         return [
-            {
-                "method": method,
-                "region": region,
-                "status": "ok",
-                "error": "",
-                **values,
-                "data_range": self._settings.data_range,
-                "mask_rule": scored.rule,
-                "truth_outside_mask": "zeroed" if region == "whole" else "not scored",
-                "truth_median": scored.truth_median,
-                "truth_mean": float(scored.truth[masks[region]].mean(dtype=np.float64)),
-                "prediction_mean": float(prediction[masks[region]].mean(dtype=np.float64)),
-            }
+            ScoreRow(
+                subject_id=subject_id,
+                session_id=session_id,
+                method=method,
+                region=region,
+                status="ok",
+                num_voxels=int(values.pop("num_voxels")),
+                metrics=values,
+                data_range=self._settings.data_range,
+                mask_rule=subject.mask_rule,
+                truth_outside_mask="zeroed" if region == "whole" else "not scored",
+                truth_median=subject.truth_median,
+                truth_mean=float(subject.truth[masks[region]].mean(dtype=np.float64)),
+                prediction_mean=float(prediction[masks[region]].mean(dtype=np.float64)),
+            )
             for region, values in scores.items()
         ]
 
-    def _file(self, item: ManifestRow) -> Path:
-        return self._out / "subjects" / f"{item.name.replace('/', '_')}.json"
+    def _images(self, loaded: LoadedSubject) -> ScoredImages:
+        subject, prediction = loaded.subject, loaded.prediction
+        row = subject.row
+        return ScoredImages(
+            source=ScoredImage(path=row.path(self._settings.source), divisor=subject.source_median),
+            truth=ScoredImage(path=row.path(self._settings.target), divisor=subject.truth_median),
+            prediction=ScoredImage(path=prediction.path.absolute(), divisor=prediction.divisor),
+            mask=row.paths.get("mask"),
+        )
 
-    def _fingerprint(self, item: ManifestRow) -> str:
-        images = (self._settings.source, self._settings.target, "mask")
-        columns = [*images, *(NATIVE + column for column in images), "tissues", "lesions"]
-        files = [item.path(column) for column in columns if column in item.paths]
-        settings = [repr(self._settings), self._training.cross.tolist(), versions()["volumetric"]]
-        return hash_json([settings, [hash_file(file) for file in [*files, self._found.find(item)]]])
+    def _prediction_file(self, item: ManifestRow) -> Path:
+        match = self._predictions[_key(item)]
+        if isinstance(match, PredictionsError):
+            raise match
+        return match
+
+    def _file(self, item: ManifestRow) -> Path:
+        return SubjectScores.path(self._out, _key(item))
+
+    def _fingerprint(self, sha256: Mapping[str, str], prediction_sha256: str) -> str:
+        """Of the settings and of the bytes that were read."""
+        settings = [asdict(self._settings), self._training.cross.tolist(), versions()["volumetric"]]
+        return hash_json([settings, dict(sha256), prediction_sha256])
+
+
+def _key(row: ManifestRow) -> SessionKey:
+    return SessionKey(row.subject_id, row.session_id)
 
 
 def _shift_warning(shift: float, spacing: NDArray[np.float64]) -> str:

@@ -40,17 +40,17 @@ def segment(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.u
     air = np.random.default_rng(0).normal(1e-3, 1e-4, inside.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class of one value divides by its SD on the way
-        _, found, _ = TissueClassifierHMRF(verbose=False).classify(
+        _, classes, _ = TissueClassifierHMRF(verbose=False).classify(
             np.where(inside, _DARKEST + (1 - _DARKEST) * scaled, air), 3, _BETA, max_iter=_ITERATIONS
         )
-    missed = inside & ~np.isin(found, (CSF, GM, WM))
+    missed = inside & ~np.isin(classes, (CSF, GM, WM))
     if missed.any():
         means = [
-            scaled[classed].mean() if (classed := inside & (found == k)).any() else (2 * k - 1) / 6 for k in (1, 2, 3)
+            scaled[classed].mean() if (classed := inside & (classes == k)).any() else (2 * k - 1) / 6 for k in (1, 2, 3)
         ]
-        found[missed] = 1 + np.abs(scaled[missed][:, None] - means).argmin(axis=1)
+        classes[missed] = 1 + np.abs(scaled[missed][:, None] - means).argmin(axis=1)
     labels = np.zeros(mask.shape, np.uint8)
-    labels[box] = np.where(inside, found, 0)
+    labels[box] = np.where(inside, classes, 0)
     return labels
 
 

@@ -54,7 +54,15 @@ class TableRow(BaseModel):
         Raises:
             RecordError: no such file, not a CSV, a missing column, or a cell that does not fit its column.
         """
-        columns, records = read_cells(path, remedy=cls.REMEDY)
+        return cls.parse_table(path, *read_cells(path, remedy=cls.REMEDY))
+
+    @classmethod
+    def parse_table(cls, path: Path, columns: Sequence[str], records: Sequence[Mapping[str, str]]) -> list[Self]:
+        """Rows from the columns and cells that `read_cells` found in a file.
+
+        Raises:
+            RecordError: a missing column, or a cell that does not fit its column.
+        """
         missing = [column for column in cls.required_columns() if column not in columns]
         if missing:
             raise RecordError(f"{path}: the columns {', '.join(missing)} are missing; {cls.REMEDY}")

@@ -1,0 +1,215 @@
+"""Folder of predictions, and the file in it that belongs to a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from glob import escape
+from pathlib import Path
+from string import Formatter
+
+from volumetric.errors import InputError
+from volumetric.imaging.nifti import SUFFIXES, stem
+from volumetric.manifest import ManifestRow
+from volumetric.records.evaluation import SessionKey
+from volumetric.records.prediction import PREDICTIONS, PredictionRow, PredictionSidecar, sidecar_path
+from volumetric.records.record import RecordError
+
+
+class PredictionsError(InputError):
+    """Predictions that are not there, or do not belong together."""
+
+
+@dataclass(frozen=True)
+class PredictionFolder:
+    """A folder of predictions.
+
+    Attributes:
+        folder: where they are.
+        table: the rows of `predictions.csv`; None for the files of another tool.
+        sidecars: those that can be read.
+        damaged: why the others cannot be read.
+        pattern: path of another tool's files in the folder, by `{subject_id}` and `{session_id}`; wildcards allowed.
+    """
+
+    folder: Path
+    table: Mapping[SessionKey, PredictionRow] | None = None
+    sidecars: Mapping[SessionKey, PredictionSidecar] = field(default_factory=dict)
+    damaged: Mapping[SessionKey, str] = field(default_factory=dict)
+    pattern: str | None = None
+
+    @property
+    def sidecar(self) -> PredictionSidecar | None:
+        """One of the sidecars, which agree on contrasts, data range and model; None for another tool's files."""
+        return next(iter(self.sidecars.values()), None)
+
+    def match(self, rows: Sequence[ManifestRow]) -> dict[SessionKey, Path | PredictionsError]:
+        """The prediction of each subject and session, or why there is none; no file belongs to two of them."""
+        matches: dict[SessionKey, Path | PredictionsError] = {}
+        owners: dict[Path, list[ManifestRow]] = {}
+        for row in rows:
+            key = SessionKey(row.subject_id, row.session_id)
+            try:
+                matches[key] = file = self.find(row)
+                owners.setdefault(file, []).append(row)
+            except PredictionsError as error:
+                matches[key] = error
+        for file, named in owners.items():
+            if len(named) > 1:
+                names = " and ".join(row.name for row in named)
+                for row in named:
+                    matches[SessionKey(row.subject_id, row.session_id)] = PredictionsError(
+                        f"subject {row.name}: the prediction {file} belongs to {names}; give each session a file "
+                        "of its own, such as sub-ID_ses-ID_T2w.nii.gz, or name them by --pattern"
+                    )
+        return matches
+
+    def find(self, row: ManifestRow) -> Path:
+        """The prediction of a subject.
+
+        Raises:
+            PredictionsError: there is none, inference failed, its sidecar is damaged, or several files could be meant.
+        """
+        if self.pattern is not None:
+            return self._by_pattern(row, self.pattern)
+        if self.table is not None:
+            return self._by_table(row, self.table)
+        return self._by_name(row)
+
+    def _by_table(self, row: ManifestRow, table: Mapping[SessionKey, PredictionRow]) -> Path:
+        key = SessionKey(row.subject_id, row.session_id)
+        entry = table.get(key)
+        if entry is None:
+            raise PredictionsError(
+                f"subject {row.name}: no prediction in {self.folder / PREDICTIONS}; run infer on this subject"
+            )
+        if entry.status == "failed":
+            raise PredictionsError(f"subject {row.name}: inference failed: {entry.error}")
+        if key in self.damaged:
+            raise PredictionsError(f"subject {row.name}: {self.damaged[key]}")
+        return self.folder / entry.path
+
+    def _by_name(self, row: ManifestRow) -> Path:
+        files = [file for file in self._all_images if _names(file, row)]
+        if len(files) != 1:
+            named = f"{len(files)} files are ({', '.join(f.name for f in files[:3])})" if files else "no file is"
+            raise PredictionsError(
+                f"subject {row.name}: {named} named for this subject in {self.folder}; expected one file "
+                f"{row.subject_id}.nii.gz or sub-{row.subject_id}_*.nii.gz; name others by --pattern"
+            )
+        return files[0]
+
+    def _by_pattern(self, row: ManifestRow, pattern: str) -> Path:
+        named = pattern.format(subject_id=escape(row.subject_id), session_id=escape(row.session_id))
+        files = self._images(named)
+        if len(files) != 1:
+            matching = f"{len(files)} files match" if files else "no NIfTI file matches"
+            raise PredictionsError(f"subject {row.name}: {matching} {named} in {self.folder}; expected one")
+        return files[0]
+
+    @cached_property
+    def _all_images(self) -> list[Path]:
+        return self._images("**/*.nii*")
+
+    def _images(self, pattern: str) -> list[Path]:
+        return [file for file in sorted(self.folder.glob(pattern)) if file.name.endswith(SUFFIXES)]
+
+
+def open_predictions(folder: Path, pattern: str | None = None) -> PredictionFolder:
+    """Open a folder of predictions, or a run folder with one in it.
+
+    Args:
+        folder: where they are.
+        pattern: path of another tool's files there, such as `{subject_id}/*_synth.nii.gz`.
+
+    Raises:
+        InputError: no such folder, a pattern without `{subject_id}`, a damaged table, or predictions made for different
+            targets or data ranges.
+    """
+    if not folder.is_dir():
+        raise PredictionsError(f"{folder}: there is no such folder; name the folder that infer wrote")
+    if pattern is not None:
+        _check_pattern(pattern)
+        return PredictionFolder(folder, pattern=pattern)
+    folder = next((f for f in (folder, folder / "predictions") if (f / PREDICTIONS).is_file()), folder)
+    if not (folder / PREDICTIONS).is_file():
+        return PredictionFolder(folder)
+    table = {SessionKey(*row.key): row for row in PredictionRow.read_table(folder / PREDICTIONS)}
+    return _with_sidecars(folder, table)
+
+
+def _check_pattern(pattern: str) -> None:
+    fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+    if "subject_id" not in fields or not fields <= {"subject_id", "session_id"}:
+        raise PredictionsError(
+            f"--pattern {pattern}: expected a path with {{subject_id}} and perhaps {{session_id}} in it, such as "
+            "'{subject_id}/*_synth.nii.gz'"
+        )
+
+
+def read_sidecar(prediction: Path) -> PredictionSidecar | None:
+    """The sidecar beside a prediction; None without one, or where it is another tool's."""
+    try:
+        return PredictionSidecar.read(sidecar_path(prediction))
+    except RecordError:
+        return None
+
+
+def _with_sidecars(folder: Path, table: Mapping[SessionKey, PredictionRow]) -> PredictionFolder:
+    sidecars: dict[SessionKey, PredictionSidecar] = {}
+    damaged: dict[SessionKey, str] = {}
+    for key, row in table.items():
+        path = sidecar_path(folder / row.path)
+        if row.status == "failed" or not path.is_file():
+            continue
+        try:
+            sidecars[key] = PredictionSidecar.read(path)
+        except RecordError as error:
+            damaged[key] = str(error)
+    for key, sidecar in sidecars.items():
+        _check_same_model(next(iter(sidecars.values())), sidecar, sidecar_path(folder / table[key].path))
+    return PredictionFolder(folder, table, sidecars, damaged)
+
+
+_MUST_AGREE: Mapping[str, Callable[[PredictionSidecar], object]] = {
+    "sources": lambda sidecar: sidecar.sources,
+    "target": lambda sidecar: sidecar.target,
+    "data_range": lambda sidecar: sidecar.data_range,
+    "intensity_scale": lambda sidecar: sidecar.intensity_scale,
+    "model_sha256": lambda sidecar: sidecar.model_sha256,
+}
+
+
+def _check_same_model(first: PredictionSidecar, other: PredictionSidecar, path: Path) -> None:
+    differing = [key for key, value in _MUST_AGREE.items() if value(first) != value(other)]
+    if differing:
+        raise PredictionsError(
+            f"{path}: the predictions in this folder come from different models ({', '.join(differing)} differ, first "
+            "in this file); infer each model into a folder of its own"
+        )
+
+
+def check_scale(scale: str) -> str:
+    """`scale` if it is `reference`, `own-median` or a positive number.
+
+    Raises:
+        PredictionsError: it is none.
+    """
+    if scale in ("reference", "own-median"):
+        return scale
+    try:
+        if 0 < float(scale) < float("inf"):
+            return scale
+    except ValueError:
+        pass
+    raise PredictionsError(f"--prediction-scale {scale}: expected reference, own-median or a positive number")
+
+
+def _names(path: Path, row: ManifestRow) -> bool:
+    """Whether a file is named for a subject and session."""
+    name, subject = stem(path), row.subject_id.removeprefix("sub-")
+    session = row.session_id.removeprefix("ses-")
+    bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+    plain = subject + (f"_{session}" if session else "")
+    return name in (bids, plain) or name.startswith(f"{bids}_")
