@@ -9,9 +9,9 @@ from volumetric.config.run import IntensityConfig, SpaceConfig
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image, write_image
-from volumetric.learning import pairs as pairs_module
 from volumetric.learning.cache import CacheError, cached, mapped
-from volumetric.learning.pairs import pool, read_pairs, source_maps
+from volumetric.learning.reading import read_pairs
+from volumetric.learning.statistics import pool, source_maps
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.space import model_space_of
@@ -44,7 +44,7 @@ def test_statistics_are_those_of_the_raw_voxels(cohort, tiny_config, pairs):
 def test_a_second_run_reads_no_scan(cohort, tiny_config, tmp_path, monkeypatch):
     rows = read_manifest(cohort).split("train")
     first = read_pairs(rows, tiny_config, tmp_path / "cache", title="t")
-    monkeypatch.setattr(pairs_module, "read_image", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("volumetric.subject.read_image", lambda path: pytest.fail(f"read {path}"))
     second = read_pairs(rows, tiny_config, tmp_path / "cache", title="t")
     assert second == first
 
@@ -120,7 +120,7 @@ def _make_slowly(barrier, cache):
         barrier.wait(timeout=20)  # all are inside before any is done
         return {"x": np.full(3, os.getpid())}
 
-    cached(cache, "key", make)
+    cached(cache, "key", ["x"], make)
 
 
 def test_processes_that_ask_at_once_end_with_one_whole_entry(tmp_path):
@@ -139,7 +139,7 @@ def test_processes_that_ask_at_once_end_with_one_whole_entry(tmp_path):
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(CacheError, match=r"the disk is full.*--set cache=FOLDER"):
-        cached(tmp_path, "key", lambda: {"x": np.zeros(100)})
+        cached(tmp_path, "key", ["x"], lambda: {"x": np.zeros(100)})
     assert list(tmp_path.iterdir()) == []
 
 
