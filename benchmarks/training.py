@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--config t1w_to_t2w_cpu] [--steps 5] [--runs 5]
 
-Simulated subjects at 1 mm for the steps; for memory and start 20 and 200 subjects at 4 mm, each with voxels of their own.
+Simulated subjects at 1 mm for the steps; for memory and start 20 and 200 subjects at 4 mm, each of its own voxels.
 """
 
 from __future__ import annotations
