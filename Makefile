@@ -1,5 +1,5 @@
 # Variables that steer, with their defaults: make train CONFIG=... MANIFEST=... RUN=...
-CONFIG   ?= configs/demo.yaml
+CONFIG   ?= demo
 DATA     ?= data/simulated
 SUBJECTS ?= 16
 SEED     ?= 0
@@ -29,7 +29,7 @@ help:  ## list the targets
 	@echo "           ROOT=$(ROOT) MANIFEST=$(MANIFEST) PREPARED=$(PREPARED) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
 	@echo "your own scans: make manifest ROOT=/data/bids MANIFEST=raw.csv"
 	@echo "                make prepare MANIFEST=raw.csv PREPARED=prepared"
-	@echo "                make train CONFIG=configs/t1w_to_t2w.yaml MANIFEST=prepared/manifest.csv RUN=runs/mine"
+	@echo "                make train CONFIG=t1w_to_t2w MANIFEST=prepared/manifest.csv RUN=runs/mine"
 
 setup: $(STAMP)  ## virtual environment with everything pinned (done once)
 

@@ -18,7 +18,8 @@ import torch
 
 from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
-from volumetric.learning.pairs import Pair, read_pairs
+from volumetric.learning.pairs import TrainingPair
+from volumetric.learning.reading import read_pairs
 from volumetric.learning.train import train
 from volumetric.manifest import read_manifest
 from volumetric.metrics.error import psnr_db
@@ -74,7 +75,7 @@ def fit(name: str, changes: list[str], manifests: list[Path], steps: int, out: P
     return scores
 
 
-def score(model: Model, pair: Pair, config: RunConfig) -> dict[str, object]:
+def score(model: Model, pair: TrainingPair, config: RunConfig) -> dict[str, object]:
     """PSNR, SSIM and the window difference of one person."""
     mask = pair.mask[0]
     stride = config.network.stride

@@ -1,6 +1,6 @@
 """Inference, training and scoring on a GPU, against plain MONAI: seconds, ratios, memory, and the share of the peak.
 
-    python benchmarks/gpu.py [--config configs/t1w_to_t2w.yaml] [--runs 5]
+    python benchmarks/gpu.py [--config t1w_to_t2w] [--runs 5]
     python benchmarks/gpu.py --device cpu --spacing 4 --set 'patch.size=[32,32,32]'     a rehearsal without a GPU
 
 A simulated head and untrained weights: time does not depend on what was learned. The share of the peak is the network's
@@ -191,7 +191,7 @@ def _peak_flops(device: torch.device, runs: int) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "t1w_to_t2w.yaml")
+    parser.add_argument("--config", default="t1w_to_t2w")
     parser.add_argument("--set", action="append", default=[], help="section.key=value, over the configuration")
     parser.add_argument("--spacing", type=float, default=1.0, help="of the simulated head, mm")
     parser.add_argument("--device", default="cuda")

@@ -39,7 +39,7 @@ from volumetric.model.predict import Model, ModelInput
 from volumetric.model.windows import plan_whole
 from volumetric.synthesis.infer import infer
 
-CONFIG = Path(__file__).parents[1] / "configs" / "t1w_to_t2w_cpu.yaml"
+CONFIG = "t1w_to_t2w_cpu"
 GEMM_SIDE = 3072
 
 

@@ -1,8 +1,8 @@
 """Training against the plain MONAI loop on the same network and patches, and what a larger cohort costs.
 
-    python benchmarks/training.py [--config configs/t1w_to_t2w_cpu.yaml] [--steps 5] [--runs 5]
+    python benchmarks/training.py [--config t1w_to_t2w_cpu] [--steps 5] [--runs 5]
 
-Simulated people at 1 mm for the steps; for memory and start 20 and 200 people at 4 mm, each with voxels of their own.
+Simulated subjects at 1 mm for the steps; for memory and start 20 and 200 subjects at 4 mm, each of its own voxels.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from volumetric.cohort.phantom import phantom
 from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.imaging.nifti import read_image, write_image
-from volumetric.learning.losses import Loss
+from volumetric.learning.losses import MaskedLoss
 from volumetric.learning.optimization import Optimization
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.model.spec import AffineMap
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 FEW, MANY = 20, 200
 CHILD = """
 import sys, time
@@ -49,7 +48,7 @@ def first(self, batch, number, lr, step=optimization.Optimization.step):
 optimization.Optimization.step = first
 manifest, config, out, cache, steps = sys.argv[1:]
 overrides = [f"optim.num_steps={steps}", f"validation.every_steps={steps}", f"cache={cache}"]
-train.train([Path(manifest)], resolve(Path(config), overrides), Path(out))
+train.train([Path(manifest)], resolve(config, overrides), Path(out))
 """
 
 
@@ -114,7 +113,7 @@ def _timed_steps() -> Iterator[list[tuple[float, float]]]:
 
 def _loss_difference(config: RunConfig) -> float:
     generator = torch.Generator().manual_seed(0)
-    loss = Loss(config.loss, AffineMap(center=0, scale=1), 4.0)
+    loss = MaskedLoss(config.loss, AffineMap(center=0, scale=1), 4.0)
     worst = 0.0
     for _ in range(5):
         target, prediction = (torch.rand(1, 1, 40, 48, 44, generator=generator) for _ in range(2))
@@ -124,25 +123,25 @@ def _loss_difference(config: RunConfig) -> float:
 
 
 def _cohorts(folder: Path) -> None:
-    """Peak memory and the second start with few and with many people."""
-    manifests = _people(folder / "people")
+    """Peak memory and the second start with few and with many subjects."""
+    manifests = _subjects(folder / "subjects")
     peaks = {}
     for name, count in (("few", FEW), ("many", MANY)):
         for start in ("first", "second"):
             _, peak_gb, printed = _child(manifests[name], folder / f"{name} {start}", folder / f"cache {name}", 60)
         peaks[name] = peak_gb
         seconds = float(printed.split()[1])
-        print(f"| second start, {count} people: imports to the end of the first step | {seconds:.2f} s | |")
+        print(f"| second start, {count} subjects: imports to the end of the first step | {seconds:.2f} s | |")
     _, long_gb, _ = _child(manifests["few"], folder / "long", folder / "cache few", 600)
-    print(f"| peak memory with {FEW} people, 60 steps | {peaks['few']:.3f} GB | |")
-    print(f"| with {MANY} people | {peaks['many']:.3f} GB | {peaks['many'] / peaks['few']:.2f} times |")
-    print(f"| with {FEW} people, 600 steps | {long_gb:.3f} GB | {long_gb / peaks['few']:.2f} times |")
+    print(f"| peak memory with {FEW} subjects, 60 steps | {peaks['few']:.3f} GB | |")
+    print(f"| with {MANY} subjects | {peaks['many']:.3f} GB | {peaks['many'] / peaks['few']:.2f} times |")
+    print(f"| with {FEW} subjects, 600 steps | {long_gb:.3f} GB | {long_gb / peaks['few']:.2f} times |")
 
 
-def _people(folder: Path) -> dict[str, Path]:
+def _subjects(folder: Path) -> dict[str, Path]:
     phantom(folder / "one", subjects=1, spacing_mm=4.0)
-    (person,) = read_manifest(folder / "one" / "manifest.csv").rows
-    images = {contrast: read_image(person.path(contrast)) for contrast in ("t1w", "t2w")}
+    (subject,) = read_manifest(folder / "one" / "manifest.csv").rows
+    images = {contrast: read_image(subject.path(contrast)) for contrast in ("t1w", "t2w")}
     rng = np.random.default_rng(0)
     rows = []
     for number in range(MANY):
@@ -157,13 +156,12 @@ def _people(folder: Path) -> dict[str, Path]:
 
 
 def _child(manifest: Path, out: Path, cache: Path, steps: int) -> Measured:
-    config = str(CONFIGS / "tiny.yaml")
-    return measure([sys.executable, "-c", CHILD, str(manifest), config, str(out), str(cache), str(steps)])
+    return measure([sys.executable, "-c", CHILD, str(manifest), "tiny", str(out), str(cache), str(steps)])
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=CONFIGS / "t1w_to_t2w_cpu.yaml")
+    parser.add_argument("--config", default="t1w_to_t2w_cpu")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--runs", type=int, default=5)
     return parser.parse_args()

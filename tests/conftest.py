@@ -21,7 +21,7 @@ from volumetric.manifest import ManifestRow, write_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_SCANS = REPOSITORY.parent / "shared" / "data"
-TINY = REPOSITORY / "configs" / "tiny.yaml"
+TINY = REPOSITORY / "volumetric" / "configs" / "tiny.yaml"
 
 # Columns: which way each voxel axis points in RAS. LAS, and an order in which every axis is another.
 ORIENTATIONS = {

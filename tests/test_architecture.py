@@ -10,18 +10,18 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "volumetric"
 GROUND = {"config", "manifest", "outputs", "imaging", "errors", "machine", "records", "subject"}
-SHARED = {"batch", "simulation", "model", "metrics", "figures"}
+SHARED = {"batch", "simulation", "model", "metrics", "figures", "transforms"}
 STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "comparison", "reporting"}
 ROOF = {"cli", "crossval", "__init__", "__main__"}
 FLOORS = [GROUND, SHARED, STAGES, ROOF]
 # Which rooms may import a library; all others may not, late imports included.
 ONLY_IN = {
-    "monai": ("learning.", "model.networks."),
+    "monai": ("learning.", "model.networks.", "transforms."),
     "lightning_fabric": ("learning.",),
     "SimpleITK": ("imaging.", "cohort.dicom"),
     "deepbet": ("imaging.mask",),
     "dipy": ("evaluation.segmentation",),
-    "torch": ("model.", "metrics.", "learning.", "synthesis.", "evaluation."),
+    "torch": ("model.", "metrics.", "learning.", "synthesis.", "evaluation.", "transforms."),
     "nilearn": ("simulation.", "reporting.viewer"),
     "typer": ("cli.",),
     "matplotlib": ("figures.", "reporting."),

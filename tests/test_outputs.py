@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -6,11 +5,8 @@ import pytest
 
 from volumetric.outputs import (
     OutputError,
-    check_same_settings,
-    flatten,
     hash_file,
     locked,
-    provenance,
     write_bytes,
     write_csv,
 )
@@ -53,23 +49,3 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
     with locked(tmp_path / "empty"):
         pass
     assert not (tmp_path / "empty").exists()
-
-
-def test_settings_that_differ_are_each_named(tmp_path):
-    path = tmp_path / "run" / "settings.json"
-    assert check_same_settings(path, {"a": {"b": 1}}, what="a run") is False
-    path.parent.mkdir()
-    path.write_text(json.dumps({"a": {"b": 1}, "c": [1, 2]}))
-    assert check_same_settings(path, {"a": {"b": 1}, "c": (1, 2)}, what="a run") is True
-    with pytest.raises(OutputError, match=r"a\.b was 1, is 2; c was \[1, 2\], is absent.*--fresh"):
-        check_same_settings(path, {"a": {"b": 2}}, what="a run")
-
-
-def test_flatten():
-    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
-
-
-def test_provenance_names_command_versions_and_facts():
-    facts = provenance(seed=7)
-    assert facts["seed"] == 7
-    assert {"python", "torch", "volumetric"} <= facts["versions"].keys()

@@ -4,8 +4,9 @@
     prediction = load_model("runs/mine").predict("t1w.nii.gz")
     prediction.image.array  # float32 (I, J, K), 1000 x reference units, on the scan's own grid
 
-`discover`, `fetch`, `phantom`, `prepare`, `train`, `infer`, `evaluate` and `compare` are the commands of the
-same names; `read_manifest` reads a manifest.
+`discover`, `fetch`, `phantom`, `prepare`, `train`, `infer`, `evaluate`, `compare` and `report` are the commands of the
+same names; `read_manifest` reads a manifest, and `InferenceOptions` says how a model is run. `volumetric.transforms`
+holds the MONAI transforms.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     from volumetric.cohort.fetch import fetch
     from volumetric.cohort.phantom import phantom
     from volumetric.comparison.compare import compare
+    from volumetric.config.inference import InferenceOptions
     from volumetric.evaluation.evaluate import evaluate
     from volumetric.learning.train import train
     from volumetric.manifest import read_manifest
     from volumetric.model.folder import load_model
     from volumetric.preparation.prepare import prepare
+    from volumetric.reporting.report import report
     from volumetric.synthesis.infer import infer
 
 _HOMES = {
+    "InferenceOptions": "volumetric.config.inference",
     "compare": "volumetric.comparison.compare",
     "discover": "volumetric.cohort.discover",
     "evaluate": "volumetric.evaluation.evaluate",
@@ -35,10 +39,12 @@ _HOMES = {
     "phantom": "volumetric.cohort.phantom",
     "prepare": "volumetric.preparation.prepare",
     "read_manifest": "volumetric.manifest",
+    "report": "volumetric.reporting.report",
     "train": "volumetric.learning.train",
 }
 
 __all__ = [
+    "InferenceOptions",
     "compare",
     "discover",
     "evaluate",
@@ -48,6 +54,7 @@ __all__ = [
     "phantom",
     "prepare",
     "read_manifest",
+    "report",
     "train",
 ]
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, content hashes, folder locks, and where a result came from."""
+"""Files that are whole or absent: atomic writing, content hashes, folder locks, and the versions behind a result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import io
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -112,66 +110,7 @@ def locked(folder: Path) -> Iterator[None]:
             folder.rmdir()  # succeeds only where nothing was written
 
 
-def check_same_settings(path: Path, settings: Mapping[str, Any], *, what: str) -> bool:
-    """Whether the settings a folder was begun with, kept in the JSON file `path`, equal the ones asked for now.
-
-    Returns:
-        True if they are equal; False if there are none yet.
-
-    Raises:
-        OutputError: they differ; the message names every difference.
-    """
-    if not path.exists():
-        return False
-    before = flatten(json.loads(path.read_text()))
-    now = flatten(json.loads(json.dumps(settings, default=str)))
-    differences = [
-        f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if differences:
-        raise OutputError(
-            f"{path.parent} holds {what} with other settings ({'; '.join(differences)}); "
-            "choose another --out, or start over with --fresh"
-        )
-    return True
-
-
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def versions(*more: str) -> dict[str, str]:
     """The versions that decide a result: this package, Python and the numerical libraries, and `more` packages."""
     packages = ("volumetric", "torch", "monai", "lightning-fabric", "numpy", "nibabel", "SimpleITK", *more)
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
-
-
-def provenance(**facts: object) -> dict[str, object]:
-    """Who made a result: the command, the source's git commit, versions and machine, then the given facts."""
-    return {
-        "command": " ".join(sys.argv),
-        "git_commit": _git_commit(),
-        "versions": versions(),
-        "platform": platform.platform(),
-    } | facts
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout this package runs from, with `-dirty` after it if files differ."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -87,7 +87,7 @@ def test_config_auto_plans_trains_and_keeps_its_plan(tmp_path):
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "run" / "model" / "model.yaml").is_file()
     plan = (tmp_path / "run" / "auto.yaml").read_text()
-    assert "spacing_mm: [4.0, 5.0, 4.5]  # that of all scans looked at" in plan
+    assert "spacing_mm: [4.0, 5.0, 4.5]  # that of all scans read" in plan
     again = volumetric("train", cohort, "--config", "auto", "--out", tmp_path / "run", *quick)
     assert again.returncode == 0
     assert "as it is" in again.stderr

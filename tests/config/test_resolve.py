@@ -8,7 +8,9 @@ from volumetric.config.resolve import ConfigError, as_yaml, resolve
 from volumetric.config.run import RunConfig
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "volumetric" / "configs").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_shipped_configurations_resolve_and_state_purpose_command_and_time(path):
     resolve(path)
     head = path.read_text()
@@ -17,7 +19,7 @@ def test_shipped_configurations_resolve_and_state_purpose_command_and_time(path)
 
 
 def test_what_resolves_resolves_again_to_itself(tmp_path):
-    config = resolve(REPOSITORY / "configs" / "t2w_to_t1w.yaml", ["optim.num_steps=7"])
+    config = resolve(REPOSITORY / "volumetric" / "configs" / "t2w_to_t1w.yaml", ["optim.num_steps=7"])
     (tmp_path / "again.yaml").write_text(as_yaml(config))
     assert resolve(tmp_path / "again.yaml") == config
     assert (config.task.sources, config.task.target, config.optim.num_steps) == (("t2w",), "t1w", 7)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from volumetric.learning.cache import cached
-from volumetric.learning.pairs import Pair, read_pairs
+from volumetric.learning.pairs import TrainingPair
+from volumetric.learning.reading import read_pairs
 from volumetric.manifest import read_manifest
 from volumetric.model.spec import AffineMap, ModelSpec, TrainingStatistics
 
@@ -49,7 +50,7 @@ def make_pair(tmp_path):
             "measured": np.array([[0.0, 1.0]]),
             "spacing_mm": np.ones(3),
         }
-        folder = cached(tmp_path / "made", name, lambda: arrays)
-        return Pair(name, folder, folder)
+        folder = cached(tmp_path / "made", name, arrays, lambda: arrays)
+        return TrainingPair(name, folder, folder)
 
     return make

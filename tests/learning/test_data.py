@@ -8,7 +8,8 @@ from monai.data import get_track_meta
 from volumetric.config.run import AugmentationConfig, IntensityConfig, SourceNormalization
 from volumetric.imaging.intensity import standard_units, standardize
 from volumetric.learning.data import PatchDraws, patch_batches
-from volumetric.learning.pairs import read_pairs, source_maps
+from volumetric.learning.reading import read_pairs
+from volumetric.learning.statistics import source_maps
 from volumetric.manifest import read_manifest
 from volumetric.model.spec import AffineMap
 from volumetric.model.units import in_network_units

@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 
 from volumetric.config.resolve import ConfigError, resolve
 from volumetric.config.run import LossConfig
-from volumetric.learning.losses import VOXELWISE, Loss, masked_gradient, masked_ssim
+from volumetric.learning.losses import VOXELWISE, MaskedLoss, masked_gradient, masked_ssim
 from volumetric.model.spec import AffineMap
 
 UNIT = AffineMap(center=0, scale=1)
@@ -60,7 +60,7 @@ def test_every_term_is_blind_outside_the_mask_and_zero_for_a_perfect_prediction(
     mask[..., 8:] = False
     changed = torch.where(mask, prediction, 1e3)
     for name in LossConfig.model_fields:
-        term = Loss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 1.0)
+        term = MaskedLoss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 1.0)
         assert term(target, target, mask).item() == pytest.approx(0, abs=1e-6), name
         assert term(target, prediction, mask).item() > 0.01, name
         assert term(target, prediction, mask).item() == pytest.approx(term(target, changed, mask).item(), rel=1e-6), (
@@ -69,9 +69,9 @@ def test_every_term_is_blind_outside_the_mask_and_zero_for_a_perfect_prediction(
 
 
 def test_terms_add_up_with_their_weights(volumes):
-    parts = {name: Loss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 2.0)(*volumes).item()
+    parts = {name: MaskedLoss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 2.0)(*volumes).item()
              for name in LossConfig.model_fields}  # fmt: skip
-    whole = Loss(LossConfig(l1=1, smooth_l1=2, l2=3, ssim=4, gradient=5), UNIT, 2.0)(*volumes).item()
+    whole = MaskedLoss(LossConfig(l1=1, smooth_l1=2, l2=3, ssim=4, gradient=5), UNIT, 2.0)(*volumes).item()
     assert whole == pytest.approx(sum(w * parts[n] for n, w in zip(parts, range(1, 6), strict=True)), rel=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_ssim_is_computed_in_reference_units(volumes):
     target, prediction, mask = volumes
     center, scale = 0.4, 0.25
     in_network_units = [(v - center) / scale for v in (target, prediction)]
-    term = Loss(LossConfig(l1=0, ssim=1), AffineMap(center=center, scale=scale), 1.3)
+    term = MaskedLoss(LossConfig(l1=0, ssim=1), AffineMap(center=center, scale=scale), 1.3)
     expected = masked_ssim(target, prediction, mask, data_range=1.3).item()
     assert term(*in_network_units, mask).item() == pytest.approx(expected, rel=1e-4)
 
@@ -88,7 +88,7 @@ def test_ssim_is_computed_in_reference_units(volumes):
 def test_every_term_has_gradients_that_lower_it(volumes):
     target, prediction, mask = volumes
     for name in LossConfig.model_fields:
-        term = Loss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 1.0)
+        term = MaskedLoss(LossConfig.model_validate({"l1": 0, "ssim": 0, name: 1}), UNIT, 1.0)
         moved = prediction.clone().requires_grad_()
         before = term(target, moved, mask)
         before.backward()

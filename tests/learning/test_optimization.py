@@ -30,7 +30,7 @@ def test_the_average_by_hand():
     assert averages_of(0, [1, 2, 5]) == [1, 2, 5]
 
 
-def test_a_long_average_delete_outputss_at_the_rate_of_its_decay():
+def test_a_long_average_loses_the_past_at_the_rate_of_its_decay():
     values = averages_of(0.9, [0.0] * 200 + [1.0] * 10)
     assert values[-1] == pytest.approx(1 - 0.9**10)
 

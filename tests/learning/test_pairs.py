@@ -9,12 +9,13 @@ from volumetric.config.run import IntensityConfig, SpaceConfig
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image, write_image
-from volumetric.learning import pairs as pairs_module
 from volumetric.learning.cache import CacheError, cached, mapped
-from volumetric.learning.pairs import pool, read_pairs, source_maps
+from volumetric.learning.reading import read_pairs
+from volumetric.learning.statistics import pool, source_maps
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.space import model_space_of
+from volumetric.outputs import hash_file
 
 
 def test_training_sees_what_inference_sees(cohort, tiny_config, pairs):
@@ -44,7 +45,7 @@ def test_statistics_are_those_of_the_raw_voxels(cohort, tiny_config, pairs):
 def test_a_second_run_reads_no_scan(cohort, tiny_config, tmp_path, monkeypatch):
     rows = read_manifest(cohort).split("train")
     first = read_pairs(rows, tiny_config, tmp_path / "cache", title="t")
-    monkeypatch.setattr(pairs_module, "read_image", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("volumetric.subject.read_image", lambda path: pytest.fail(f"read {path}"))
     second = read_pairs(rows, tiny_config, tmp_path / "cache", title="t")
     assert second == first
 
@@ -120,7 +121,7 @@ def _make_slowly(barrier, cache):
         barrier.wait(timeout=20)  # all are inside before any is done
         return {"x": np.full(3, os.getpid())}
 
-    cached(cache, "key", make)
+    cached(cache, "key", ["x"], make)
 
 
 def test_processes_that_ask_at_once_end_with_one_whole_entry(tmp_path):
@@ -139,7 +140,7 @@ def test_processes_that_ask_at_once_end_with_one_whole_entry(tmp_path):
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(CacheError, match=r"the disk is full.*--set cache=FOLDER"):
-        cached(tmp_path, "key", lambda: {"x": np.zeros(100)})
+        cached(tmp_path, "key", ["x"], lambda: {"x": np.zeros(100)})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,3 +161,38 @@ def test_every_unusable_pair_is_named_in_one_error(tmp_path, tiny_config):
     with pytest.raises(ManifestError):
         train([tmp_path / "manifest.csv"], tiny_config, tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["cache"]  # the good subject is not read again
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
+def test_a_damaged_cache_folder_is_made_again(cohort, tiny_config, tmp_path, damage, caplog):
+    rows = read_manifest(cohort).split("train")
+    before = read_pairs(rows, tiny_config, tmp_path, title="t")
+    files = {path: path.read_bytes() for path in before[0].folder.iterdir()}
+    path = before[0].folder / "target.npy"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(files[path][:1000] if damage == "truncated" else b"")
+    assert read_pairs(rows, tiny_config, tmp_path, title="t") == before
+    assert {path: path.read_bytes() for path in before[0].folder.iterdir()} == files
+    assert "damaged" in caplog.text
+    assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith(".")]
+
+
+def test_a_scan_that_changes_while_it_is_read_is_not_kept_under_its_old_hash(tmp_path, tiny_config, monkeypatch):
+    manifest = read_manifest(write_cohort(tmp_path, ["train"]))
+    path = manifest.rows[0].path("t2w")
+
+    def hash_and_replace(file):
+        sha256 = hash_file(file)
+        if file == path:
+            image = read_image(path)
+            write_image(path, image.with_array(image.array * 2))
+        return sha256
+
+    monkeypatch.setattr("volumetric.learning.reading.hash_file", hash_and_replace)
+    with pytest.raises(
+        ManifestError, match=r"subject p0: .*t2w\.nii\.gz changed while it was read; repeat the command"
+    ):
+        read_pairs(manifest.rows, tiny_config, tmp_path / "cache", title="t")
+    assert not list((tmp_path / "cache").glob("*"))

@@ -5,18 +5,19 @@ import yaml
 
 from tests.conftest import brain_pair, write_cohort
 from volumetric.config.resolve import resolve
+from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import write_image
-from volumetric.learning.plan import Look, as_commented_yaml, auto_config, choose, choose_steps, look
+from volumetric.learning.plan import CohortSummary, plan_batch, plan_network, plan_steps, summarize, values, write_plan
+from volumetric.learning.train import plan
 from volumetric.manifest import read_manifest
 
 CPU = torch.device("cpu")
 
 
-def planned(found, tmp_path):
-    choices = choose(found, CPU)
-    (tmp_path / "auto.yaml").write_text(as_commented_yaml(choices))
-    return resolve(tmp_path / "auto.yaml")
+def settings_of(cohort):
+    settings = plan_network(cohort, CPU)
+    return {**settings, **plan_batch(cohort, settings["patch.size"].value, CPU)}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,10 @@ def planned(found, tmp_path):
     ],
 )
 def test_what_is_planned_fits_the_brain_and_resolves(spacing, extent, stem, levels, tmp_path):
-    config = planned(Look(5, spacing, False, extent), tmp_path)
+    settings = settings_of(CohortSummary(5, spacing, False, extent))
+    write_plan(tmp_path / "auto.yaml", settings)
+    config = resolve(tmp_path / "auto.yaml")
+    assert config == RunConfig.model_validate(values(settings))
     assert config.space.spacing_mm == spacing
     assert (config.network.stem_stride, len(config.network.channels)) == (stem, levels)
     voxels = np.array(extent) / spacing
@@ -38,38 +42,40 @@ def test_what_is_planned_fits_the_brain_and_resolves(spacing, extent, stem, leve
     assert config.patch.batch_size in (1, 2)
 
 
-def test_looking_measures_along_ras_axes(tmp_path):
+def test_a_cohort_is_measured_along_ras_axes(tmp_path):
     manifest = read_manifest(write_cohort(tmp_path, ["train", "train"], shape=(31, 37, 29)))
-    found = look(manifest.rows, "t1w")
-    np.testing.assert_allclose(found.spacing_mm, (4.0, 5.0, 4.5), atol=1e-3)
+    measured = summarize(manifest.rows, "t1w")
+    np.testing.assert_allclose(measured.spacing_mm, (4.0, 5.0, 4.5), atol=1e-3)
     # the ellipsoid fills 1 / 1.25 of each side
-    np.testing.assert_allclose(np.array(found.extent_mm), np.array((31, 37, 29)) / 1.25 * (4.0, 5.0, 4.5), atol=10)
-    assert (found.num_subjects, found.spacing_differs) == (2, False)
+    np.testing.assert_allclose(np.array(measured.extent_mm), np.array((31, 37, 29)) / 1.25 * (4.0, 5.0, 4.5), atol=10)
+    assert (measured.num_subjects, measured.spacing_differs) == (2, False)
     t1w, _ = brain_pair(0)
     write_image(manifest.rows[1].path("t1w"), t1w.with_array(np.zeros_like(t1w.array)))
     with pytest.raises(InputError, match=r"subject p1: .*t1w"):
-        look(manifest.rows, "t1w")
+        summarize(manifest.rows, "t1w")
 
 
 def test_every_choice_has_its_reason_and_an_edited_plan_is_kept(tmp_path):
-    manifest = read_manifest(write_cohort(tmp_path / "cohort", ["train", "val"]))
-    path = auto_config(manifest, "t1w", CPU, tmp_path / "run")
+    manifest, overrides = write_cohort(tmp_path / "cohort", ["train", "val"]), ["seed=3", "network.num_blocks=2"]
+    path = tmp_path / "run" / "auto.yaml"
+    config = plan([manifest], overrides, tmp_path / "run")
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     assert all("  # " in line for line in lines if not line.endswith(":"))
-    resolve(path)
+    assert config == resolve(path, overrides) == plan([manifest], overrides, tmp_path / "run")
+    assert (config.seed, config.network.num_blocks) == (3, 2)
     path.write_text("optim: {num_steps: 7}\n")
-    assert auto_config(manifest, "t1w", CPU, tmp_path / "run") == path
+    assert plan([manifest], overrides, tmp_path / "run") == resolve(path, overrides)
     assert yaml.safe_load(path.read_text()) == {"optim": {"num_steps": 7}}
 
 
 def test_a_slow_machine_takes_fewer_steps(monkeypatch):
-    found = Look(1000, (2.0, 2.0, 2.0), False, (136.0, 170.0, 130.0))
-    choices = choose(found, CPU)
+    cohort = CohortSummary(1000, (2.0, 2.0, 2.0), False, (136.0, 170.0, 130.0))
+    settings = settings_of(cohort)
     steps = {}
     for seconds in (0.5, 5.0):
         monkeypatch.setattr("volumetric.learning.plan.seconds_per_step", lambda config, s=seconds: s)
-        steps[seconds] = choose_steps(found, choices, CPU)["optim.num_steps"][0]
+        steps[seconds] = plan_steps(cohort, settings, CPU)["optim.num_steps"].value
     assert steps == {0.5: 3600, 5.0: 300}
-    few = Look(1, (2.0, 2.0, 2.0), False, (136.0, 170.0, 130.0))
+    few = CohortSummary(1, (2.0, 2.0, 2.0), False, (136.0, 170.0, 130.0))
     monkeypatch.setattr("volumetric.learning.plan.seconds_per_step", lambda config: 0.01)
-    assert choose_steps(few, choose(few, CPU), CPU)["optim.num_steps"][0] == 500
+    assert plan_steps(few, settings_of(few), CPU)["optim.num_steps"].value == 500

@@ -12,7 +12,7 @@ from volumetric.config.network import UNetConfig
 from volumetric.config.resolve import resolve
 from volumetric.learning import validation
 from volumetric.learning.optimization import TrainingError
-from volumetric.learning.pairs import read_pairs
+from volumetric.learning.reading import read_pairs
 from volumetric.learning.train import find_lr, train
 from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.folder import load_model
@@ -62,7 +62,7 @@ def test_a_finished_run_is_left_alone_and_another_configuration_refused(cohort, 
     assert "lr: 0.001" in (out / "config.yaml").read_text()
 
 
-def test_other_people_in_the_manifest_are_another_run(cohort, tmp_path):
+def test_other_subjects_in_the_manifest_are_another_run(cohort, tmp_path):
     quick = resolve(TINY, ["optim.num_steps=1"])
     train([cohort], quick, tmp_path / "run")
     other = write_cohort(tmp_path / "cohort", ["train", "test"])
@@ -94,7 +94,7 @@ def test_with_three_validation_subjects_the_best_weights_are_exported(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr("volumetric.learning.optimization.Loss.__call__", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("volumetric.learning.optimization.MaskedLoss.__call__", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(TrainingError, match=r"loss is nan at step 0; lower the learning rate.*optim\.lr=0\.001"):
         train([cohort], resolve(TINY), tmp_path / "run")
 
@@ -153,7 +153,7 @@ def test_workers_and_cache_may_change_between_calls(cohort, tmp_path):
         train([cohort], resolve(TINY, ["optim.num_steps=1", "optim.lr=1"]), tmp_path / "run")
 
 
-def test_find_lr_draws_a_curve_and_suggests_a_rate_before_the_loss_runs_away(cohort, tmp_path):
+def test_find_lr_draws_a_curve_and_suggests_a_rate_before_the_loss_diverges(cohort, tmp_path):
     suggestion = find_lr([cohort], resolve(TINY), tmp_path / "run")
     with (tmp_path / "run" / "lr_range.csv").open() as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
@@ -173,8 +173,8 @@ def test_other_networks_train_and_come_back_from_their_folder(name, cohort, tmp_
     assert model.predict(cohort.parent / "p3" / "t1w.nii.gz").image.array.max() > 0
 
 
-def test_one_pass_over_the_head_is_recorded_where_it_scores_as_well(run_folder, tmp_path, caplog):
-    """Zeros in the last layer paint every voxel alike in windows and in one pass; an instance norm asks for windows."""
+def test_one_pass_over_the_volume_is_recorded_where_it_scores_as_well(run_folder, tmp_path, caplog):
+    """Zeros in the last layer make windows and one pass alike; an instance norm needs windows."""
     caplog.set_level(logging.INFO)
     manifest = write_cohort(tmp_path / "cohort", ["train", "val"])
     model = load_model(run_folder)
@@ -192,19 +192,19 @@ def test_one_pass_over_the_head_is_recorded_where_it_scores_as_well(run_folder, 
 def test_one_pass_may_cost_a_twentieth_of_a_decibel(run_folder, monkeypatch, whole_db, chosen):
     scores = {False: 20.0, True: whole_db}
     monkeypatch.setattr(
-        validation, "validate", lambda *arguments, whole_volume: {"val_psnr_db": scores[whole_volume], "val_ssim": 0.9}
+        validation, "validate", lambda *arguments, whole_volume: validation.ValidationScores(scores[whole_volume], 0.9)
     )
     model = load_model(run_folder)
-    assert validation.prefer_whole_volume(model.network, model.spec, ["somebody"], torch.device("cpu")) == chosen
+    assert validation.prefer_whole_volume(model.network, model.spec, ["subject"], torch.device("cpu")) == chosen
 
 
-def test_a_head_that_does_not_fit_into_the_memory_costs_no_training(run_folder, monkeypatch, caplog):
+def test_a_volume_that_does_not_fit_into_the_memory_costs_no_training(run_folder, monkeypatch, caplog):
     def greedy(*arguments, whole_volume):
         if whole_volume:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return {"val_psnr_db": 20.0, "val_ssim": 0.9}
+        return validation.ValidationScores(20.0, 0.9)
 
     monkeypatch.setattr(validation, "validate", greedy)
     model = load_model(run_folder)
-    assert not validation.prefer_whole_volume(model.network, model.spec, ["somebody"], torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, model.spec, ["subject"], torch.device("cpu"))
     assert "infer uses windows" in caplog.text

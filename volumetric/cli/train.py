@@ -11,11 +11,18 @@ import typer
 def train(
     manifests: Annotated[list[Path], typer.Argument(help="CSV files; several are joined.", metavar="MANIFEST...")],
     out: Annotated[Path, typer.Option(help="The run folder.")],
-    config: Annotated[Path | None, typer.Option(help="YAML of differences from the defaults, or `auto`.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped configuration (`volumetric config --list`), a YAML of differences from the defaults, or "
+            "`auto`.",
+            metavar="NAME|YAML",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, forgetting what the run folder holds.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: delete what the run folder holds.")] = False,
     find_lr: Annotated[
         bool,
         typer.Option("--find-lr", help="Only try learning rates: a curve, a table and a suggestion in the run folder."),
@@ -23,18 +30,17 @@ def train(
 ) -> None:
     """Train a model. Repeating the command goes on where it stopped.
 
-    With `--config auto` the cohort and the machine decide; what was chosen, and why, stands in RUN/auto.yaml.
+    With `--config auto` the cohort and the machine decide; RUN/auto.yaml holds each setting and its reason.
 
     Examples: `volumetric train my.csv --config auto --out runs/mine`;
-    `volumetric train my.csv --config configs/t1w_to_t2w.yaml --out runs/mine --set optim.num_steps=20000`
+    `volumetric train my.csv --config t1w_to_t2w --out runs/mine --set optim.num_steps=20000`
     """
     from volumetric.config.resolve import resolve
 
-    automatic = str(config) == "auto"
-    settings = resolve(None if automatic else config, overrides or ())
+    settings = None if config == "auto" else resolve(config, overrides or ())  # before torch, which takes seconds
     import volumetric.learning.train as learning
 
-    if automatic:
+    if settings is None:
         settings = learning.plan(manifests, overrides or (), out, fresh=fresh)
     if find_lr:
         print(f"{learning.find_lr(manifests, settings, out):.1e}")

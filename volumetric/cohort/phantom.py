@@ -12,7 +12,8 @@ from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
-from volumetric.outputs import check_same_settings, locked, versions, write_json
+from volumetric.outputs import locked, versions, write_json
+from volumetric.records.settings import PhantomSettings
 from volumetric.simulation.scan import Person, Scan, draw_person, simulate
 from volumetric.simulation.template import load_template
 
@@ -51,17 +52,20 @@ def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float =
         OutputError: `out` holds a cohort of another seed or spacing and `fresh` is not set.
     """
     _check(subjects, seed, spacing_mm)
-    settings = {"seed": seed, "spacing_mm": float(spacing_mm), "recipe": RECIPE}
+    settings = PhantomSettings(seed=seed, spacing_mm=float(spacing_mm), recipe=RECIPE)
     with locked(out):
         if fresh:
             _delete(out)
-        if not check_same_settings(out / "settings.json", settings, what="a simulated cohort"):
-            write_json(out / "settings.json", settings)
+        if not settings.began(out):
+            settings.begin(out)
         task = PhantomTask(out, seed, float(spacing_mm))
         outcomes = run_subjects(task, range(subjects), title="phantom")
         _raise_failures(outcomes)
         people = {outcome.name: outcome.result for outcome in outcomes}
-        write_json(out / "phantom.json", {"settings": settings, "versions": versions(), "subjects": people})
+        write_json(
+            out / "phantom.json",
+            {"settings": settings.model_dump(exclude={"format_version"}), "versions": versions(), "subjects": people},
+        )
         manifest = out / "manifest.csv"
         write_manifest(manifest, [_manifest_row(task, item, people[task.name(item)]) for item in range(subjects)])
     return manifest

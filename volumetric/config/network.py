@@ -116,7 +116,7 @@ NetworkConfig = Annotated[
 """Any of them; without a `name`, the `unet`."""
 
 
-def may_see_whole_volumes(network: NetworkConfig) -> bool:
+def is_window_independent(network: NetworkConfig) -> bool:
     """Whether statistics of the window itself have no part in the picture."""
     return isinstance(network, SeedUNetConfig) or network.norm in ("batch", "fixed_group", "none")
 

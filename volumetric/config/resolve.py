@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from volumetric.config.network import DEFAULT_NETWORK, NETWORK_NAMES
 from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
+from volumetric.config.shipped import configuration_file, shipped
 from volumetric.errors import InputError
 from volumetric.manifest import closest
 
@@ -23,30 +24,43 @@ class ConfigError(InputError):
     """A configuration that cannot be used; the message names each key."""
 
 
-def resolve(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+def resolve(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """`resolve_as` of a training run."""
     return resolve_as(RunConfig, path, overrides)
 
 
-def resolve_as(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
+def resolve_as(kind: type[S], path: str | Path | None, overrides: Sequence[str] = ()) -> S:
     """Read a configuration file over the defaults, then apply overrides.
 
     Args:
         kind: what is configured: `RunConfig` or `PreparationConfig`.
-        path: YAML holding differences from the defaults, or None. `extends: other.yaml` (relative to the
-            file) takes another file's differences first.
+        path: YAML holding differences from the defaults, the name of a shipped configuration, or None.
+            `extends: other.yaml` (relative to the file, or a shipped name) takes another file's differences first.
         overrides: `section.key=value`, the value written as YAML; applied in order.
 
     Raises:
         ConfigError: an unreadable file, an unknown key (the closest known one is named), a value out of range.
     """
-    tree = _read(path, ()) if path else {}
+    tree = _read(configuration_file(path), ()) if path else {}
     for override in overrides:
         tree = _set(tree, override)
+    return _validated(kind, tree, str(path or "the configuration"))
+
+
+def with_defaults(config: S, defaults: Mapping[str, Any]) -> S:
+    """The configuration with other values, nested by section, wherever it leaves the default.
+
+    Raises:
+        ConfigError: values that do not go together.
+    """
+    return _validated(type(config), _merged(defaults, config.model_dump(exclude_unset=True)), "the configuration")
+
+
+def _validated(kind: type[S], tree: Mapping[str, Any], name: str) -> S:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{path or 'the configuration'}: " + "; ".join(_sentences(error, kind))) from error
+        raise ConfigError(f"{name}: " + "; ".join(_sentences(error, kind))) from error
 
 
 def as_yaml(config: BaseModel) -> str:
@@ -56,20 +70,24 @@ def as_yaml(config: BaseModel) -> str:
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such configuration file; check the path")
+        names = ", ".join(shipped())
+        raise ConfigError(
+            f"{path}: there is no such configuration file; check the path, or name a shipped one: {names}"
+        )
     if path.resolve() in seen:
         raise ConfigError(f"{path}: `extends` leads in a circle")
     try:
         tree = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({str(error).replace(chr(10), ' ')})") from error
+        reason = str(error).replace(chr(10), " ")
+        raise ConfigError(f"{path}: not a YAML file ({reason}); correct it, or write it again") from error
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
+        raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}; correct it, or write it again")
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    return _merged(_read(path.parent / str(parent), (*seen, path.resolve())), tree)
+    return _merged(_read(configuration_file(str(parent), path.parent), (*seen, path.resolve())), tree)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ Voxels = Annotated[int, Field(ge=8, le=1024)]
 class TaskConfig(Section):
     """What is learned from what."""
 
-    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts the network sees")
-    target: Contrast = Field("t2w", description="contrast the network writes")
+    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts the network takes")
+    target: Contrast = Field("t2w", description="contrast the network predicts")
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -37,18 +37,18 @@ class SpaceConfig(Section):
 
 
 class IntensityConfig(Section):
-    """How sources come to the network; the target always goes by one map fitted on the training people."""
+    """How sources come to the network; the target always goes by one map fitted on the training subjects."""
 
     source_normalization: SourceNormalization = Field(
         "zscore",
         description="zscore: mean 0 and SD 1 in each scan's own mask; pooled: one map a contrast, of all training "
         "voxels; robust: median and MAD; percentile: 1st to 0, 99th to 1; white_stripe: mean 0 and SD 1 about the "
-        "white-matter peak; nyul: deciles to those of the training people; fcm, kde: white matter's mean, mode to 1",
+        "white-matter peak; nyul: deciles to those of the training subjects; fcm, kde: white matter's mean, mode to 1",
     )
 
 
 class PatchConfig(Section):
-    """What the network sees at once, in training and in inference."""
+    """Patches: what the network takes at once, in training and in inference."""
 
     size: tuple[Voxels, Voxels, Voxels] = Field((96, 96, 96), description="voxels of model space, RAS order")
     batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, per device")
@@ -126,9 +126,9 @@ class OptimConfig(Section):
 
 
 class ValidationConfig(Section):
-    """How often the run looks at whole validation volumes, and saves where it is."""
+    """Validation and checkpoint interval."""
 
-    every_steps: int = Field(1000, ge=1, description="steps between two validations; a checkpoint goes with each")
+    every_steps: int = Field(1000, ge=1, description="steps between two validations, each with a checkpoint")
     patience: int | None = Field(
         None, ge=1, description="stop after so many validations without a better PSNR; null never stops early"
     )
@@ -158,9 +158,9 @@ class RunConfig(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
-    cache: str | None = Field(None, description="folder of prepared volumes; null: `cache` in the run folder")
+    cache: str | None = Field(None, description="folder of volumes in model space; null: `cache` in the run folder")
     tensorboard: bool = Field(False, description="also write TensorBoard events; needs the extra `tensorboard`")
-    num_workers: int = Field(0, ge=0, le=64, description="processes that cut patches; 0 does it in the main process")
+    num_workers: int = Field(0, ge=0, le=64, description="processes that crop patches; 0 does it in the main process")
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:

@@ -1,1 +1,1 @@
-"""From paired scans to a model folder; `train` is the front door."""
+"""Training: from paired scans to a model folder; `train` is the front door."""

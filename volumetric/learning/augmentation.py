@@ -1,22 +1,13 @@
-"""Random changes of training patches, from MONAI's dictionary transforms: one draw of geometry for the whole pair."""
+"""Random changes of training patches: one draw of geometry for the whole pair, appearance for the sources alone."""
 
 from __future__ import annotations
 
 import math
 
-from monai.transforms import (
-    Compose,
-    Rand3DElasticd,
-    RandAdjustContrastd,
-    RandAffined,
-    RandBiasFieldd,
-    RandFlipd,
-    RandGaussianNoised,
-    RandGaussianSmoothd,
-    RandSimulateLowResolutiond,
-)
+from monai.transforms import Compose, Rand3DElasticd, RandAffined, RandFlipd, RandomizableTransform
 
 from volumetric.config.run import AugmentationConfig
+from volumetric.transforms.augmentation import appearance_steps
 
 PAIR = ("source", "target", "mask")
 _INTERPOLATION = ("bilinear", "bilinear", "nearest")
@@ -24,17 +15,21 @@ _ELASTIC_SIGMA_VOX = (5, 7)
 
 
 def size_with_margin(config: AugmentationConfig, size: tuple[int, int, int]) -> tuple[int, ...]:
-    """How much to cut so that turned and stretched patches are full of image: an even margin, a tenth a side."""
+    """The size to crop so that turned and stretched patches are full of image: an even margin, a tenth a side."""
     return tuple(side + 2 * math.ceil(0.1 * side) for side in size) if config.moves else size
 
 
 def augment(config: AugmentationConfig, size: tuple[int, int, int]) -> Compose:
     """The transforms whose probability is above 0, as one.
 
-    They take a dictionary of `source (C, *cut)`, `target (1, *cut)` and `mask (1, *cut)`, images in reference units,
-    and cut it to `size`.
+    They take a dictionary of `source (C, *crop)`, `target (1, *crop)` and `mask (1, *crop)`, images in reference units,
+    and crop it to `size`.
     """
-    steps: list[object] = []
+    return Compose([*_geometry_steps(config, size), *appearance_steps("source", config)])
+
+
+def _geometry_steps(config: AugmentationConfig, size: tuple[int, int, int]) -> list[RandomizableTransform]:
+    steps = []
     if config.flip_probability:
         steps.append(RandFlipd(PAIR, prob=config.flip_probability, spatial_axis=0))
     if config.elastic_probability:
@@ -62,20 +57,4 @@ def augment(config: AugmentationConfig, size: tuple[int, int, int]) -> Compose:
                 padding_mode="zeros",
             )
         )
-    if config.blur_probability:
-        sigma = (0.25 * config.blur_vox, config.blur_vox)
-        steps.append(RandGaussianSmoothd("source", sigma, sigma, sigma, prob=config.blur_probability))
-    if config.low_resolution_probability:
-        steps.append(
-            RandSimulateLowResolutiond(
-                "source", prob=config.low_resolution_probability, zoom_range=(config.low_resolution, 1)
-            )
-        )
-    if config.bias_probability:
-        steps.append(RandBiasFieldd("source", coeff_range=(-config.bias, config.bias), prob=config.bias_probability))
-    if config.gamma_probability:
-        gamma = (math.exp(-config.gamma), math.exp(config.gamma))
-        steps.append(RandAdjustContrastd("source", prob=config.gamma_probability, gamma=gamma))
-    if config.noise_probability:
-        steps.append(RandGaussianNoised("source", prob=config.noise_probability, std=config.noise))
-    return Compose(steps)
+    return steps

@@ -1,10 +1,11 @@
-"""Arrays on disk under a key of what they were made from: made once, memory-mapped by whoever needs them."""
+"""Cache of arrays on disk, by a key of what they were made from: made once, memory-mapped where they are used."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -15,19 +16,22 @@ from numpy.typing import NDArray
 
 from volumetric.errors import InputError
 
+log = logging.getLogger(__name__)
+
 
 class CacheError(InputError):
-    """Prepared arrays that have no room."""
+    """A cache that has no room."""
 
 
-def cached(cache: Path, key: str, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Path:
-    """The folder of the arrays of a key; `make` is called where there is none.
+def cached(cache: Path, key: str, names: Collection[str], make: Callable[[], Mapping[str, NDArray[Any]]]) -> Path:
+    """The folder of the arrays of a key; `make` is called where there is none, or a damaged one.
 
     Several processes may ask at once: each makes its own, and the first to finish is kept.
 
     Args:
         cache: parent of all such folders.
         key: changes whenever the arrays would; a hash.
+        names: of the arrays.
         make: returns the arrays by name.
 
     Returns:
@@ -37,7 +41,7 @@ def cached(cache: Path, key: str, make: Callable[[], Mapping[str, NDArray[Any]]]
         CacheError: the disk is full.
     """
     folder = cache / key
-    if folder.is_dir():
+    if _is_whole(folder, names):
         return folder
     arrays = make()
     num_bytes = sum(array.nbytes for array in arrays.values())
@@ -54,11 +58,26 @@ def cached(cache: Path, key: str, make: Callable[[], Mapping[str, NDArray[Any]]]
                 np.save(file, array)
                 file.flush()
                 os.fsync(file.fileno())
+        if not _is_whole(folder, names):
+            shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another process was first
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path, names: Collection[str]) -> bool:
+    """Whether all arrays are there in full length; a folder that lacks some is logged."""
+    if not folder.is_dir():
+        return False
+    try:
+        for name in names:
+            mapped(folder, name)
+    except (OSError, ValueError, EOFError) as error:
+        log.warning("%s: the cached arrays are damaged (%s); they are made again", folder, error)
+        return False
+    return True
 
 
 def mapped(folder: Path, name: str) -> NDArray[Any]:

@@ -1,13 +1,22 @@
-"""Where a training stands: saved whole, restored exactly."""
+"""Checkpoints: the state of a training, saved whole and restored exactly."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+
+from volumetric.errors import InputError
+from volumetric.machine import is_out_of_memory
+from volumetric.records.run import HistoryRow
+
+
+class CheckpointError(InputError):
+    """A checkpoint that cannot be used."""
 
 
 @dataclass
@@ -21,20 +30,36 @@ class Progress:
     """
 
     step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
     best_psnr_db: float = float("-inf")
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
     """Write modules, optimizer state and progress under a temporary name, then rename; called on every rank."""
     temporary = path.with_name(f".{path.name}.tmp")
-    fabric.save(temporary, {**state, "progress": asdict(progress)})
+    history = [row.model_dump() for row in progress.history]
+    plain = {"step": progress.step, "history": history, "best_psnr_db": progress.best_psnr_db}
+    fabric.save(temporary, {**state, "progress": plain})
     if fabric.is_global_zero:
         temporary.replace(path)
     fabric.barrier()
 
 
 def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Progress:
-    """Restore the modules and the optimizer in `state`, by name, from what `save_checkpoint` wrote."""
-    rest = fabric.load(path, dict(state), strict=False, weights_only=True)
-    return Progress(**rest["progress"])
+    """Restore the modules and the optimizer in `state`, by name, from what `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: a file that is missing, damaged or of another network.
+    """
+    try:
+        rest = fabric.load(path, dict(state), strict=True, weights_only=True)
+        plain = rest["progress"]
+        history = [HistoryRow.model_validate(row) for row in plain["history"]]
+        return Progress(int(plain["step"]), history, float(plain["best_psnr_db"]))
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a whole checkpoint of this run ({reason}); put a copy of it back, or start over with --fresh"
+        ) from error

@@ -1,88 +1,124 @@
-"""Random patches of training pairs, and the loader of their batches."""
+"""From scans to batches of training patches, as two MONAI `Compose`s with the cache between them.
+
+files --volume_transforms--> whole volumes in model space --cache--> --patch_transforms--> patches in network units
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from monai.data import MetaTensor, list_data_collate
-from monai.transforms import Compose, RandCropByPosNegLabeld, SpatialPadd
+from monai.transforms import (
+    CastToTyped,
+    Compose,
+    EnsureTyped,
+    NormalizeIntensityd,
+    RandCropByPosNegLabeld,
+    SelectItemsd,
+    SpatialPadd,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from volumetric.config.run import RunConfig
+from volumetric.imaging.geometry import flips_to_ras
+from volumetric.imaging.intensity import PooledIntensities, reference_scale
 from volumetric.learning.augmentation import PAIR, augment, size_with_margin
-from volumetric.learning.pairs import Pair
+from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
-from volumetric.model.units import in_network_units
+from volumetric.transforms.load import LoadSubjectd
+from volumetric.transforms.normalize import NormalizeInMaskd
+from volumetric.transforms.space import ToModelSpaced
+from volumetric.transforms.tensors import to_image, to_mask
+
+_MAX_CENTERS = 100_000  # remembered foreground voxels of a volume: enough that patches fall anywhere
+
+Batch = dict[str, Tensor]
 
 
-class PatchDraws(Dataset[list[dict[str, Tensor]]]):
+def volume_transforms(config: RunConfig) -> Compose:
+    """Whole volumes: paths of a subject's images -> volumes in model space, with their statistics.
+
+    Runs once a subject; `read_pairs` keeps the arrays in the cache.
+    """
+    contrasts = (*config.task.sources, config.task.target)
+    return Compose(
+        [
+            LoadSubjectd(contrasts),
+            partial(_count_intensities, contrasts=contrasts),
+            ToModelSpaced(contrasts, config.space.spacing_mm),
+            _find_centers,
+        ]
+    )
+
+
+def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
+    """Patches: a pair in the cache -> `patch.num_per_volume` dictionaries of `source`, `target` and `mask`."""
+    size = size_with_margin(config.augmentation, config.patch.size)
+    return Compose(
+        [
+            _map_volumes,
+            RandCropByPosNegLabeld(
+                PAIR,
+                label_key="mask",
+                spatial_size=size,
+                pos=1,
+                neg=0,
+                num_samples=config.patch.num_per_volume,
+                fg_indices_key="centers",
+                bg_indices_key="none",
+                allow_smaller=True,
+            ),
+            SpatialPadd(PAIR, size),
+            augment(config.augmentation, config.patch.size),
+            CastToTyped("mask", torch.bool),
+            NormalizeInMaskd(
+                "source",
+                spec.source_normalization,
+                learned=[source_map.numbers for source_map in spec.source_maps],
+                measured_key="measured",
+            ),
+            NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale),
+            EnsureTyped(PAIR, track_meta=False),
+            SelectItemsd(PAIR),
+        ]
+    )
+
+
+class PatchDraws(Dataset[list[Batch]]):
     """Draw number n -> a few patches of one volume.
 
     Every draw seeds its own generator from (seed, n), and the order of the volumes from (seed, epoch). So
     a draw is the same in any process, in any order, and after any interruption.
     """
 
-    def __init__(self, pairs: Sequence[Pair], config: RunConfig, spec: ModelSpec) -> None:
-        """Take the pairs and plan the transforms; nothing is read yet."""
-        self._pairs, self._seed, self._spec = list(pairs), config.seed, spec
-        size = size_with_margin(config.augmentation, config.patch.size)
-        cut = RandCropByPosNegLabeld(
-            PAIR,
-            label_key="mask",
-            spatial_size=size,
-            pos=1,
-            neg=0,
-            num_samples=config.patch.num_per_volume,
-            fg_indices_key="centers",
-            bg_indices_key="none",
-            allow_smaller=True,
-        )
-        self._transform = Compose([cut, SpatialPadd(PAIR, size), augment(config.augmentation, config.patch.size)])
+    def __init__(self, pairs: Sequence[TrainingPair], config: RunConfig, spec: ModelSpec) -> None:
+        """Take the pairs and the transforms; nothing is read yet."""
+        self._pairs, self._seed, self._transform = list(pairs), config.seed, patch_transforms(config, spec)
 
-    def __getitem__(self, draw: int) -> list[dict[str, Tensor]]:
+    def __getitem__(self, draw: int) -> list[Batch]:
         """The patches of a draw in network units: `source (C, *size)`, `target (1, *size)`, `mask (1, *size)`."""
         epoch, place = divmod(draw, len(self._pairs))
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._pairs))
         draw_seed = np.random.SeedSequence([self._seed, draw]).generate_state(1)[0]
         self._transform.set_random_state(seed=int(draw_seed))
-        pair = self._pairs[order[place]]
-        volume = {
-            "source": torch.from_numpy(pair.sources),
-            "target": torch.from_numpy(pair.target),
-            "mask": torch.from_numpy(pair.mask),
-            "centers": pair.centers,
-            "none": np.zeros(1, np.int64),
-        }
-        return [self._in_network_units(patch, pair.measured) for patch in self._transform(volume)]
-
-    def _in_network_units(self, patch: dict[str, Tensor], measured: NDArray[np.float64]) -> dict[str, Tensor]:
-        source, target, mask = (_plain(patch[key]) for key in PAIR)
-        mask = mask > 0.5
-        return {
-            "source": torch.from_numpy(in_network_units(self._spec, source.numpy(), mask[0].numpy(), measured)),
-            "target": (target - self._spec.target_map.center) / self._spec.target_map.scale,
-            "mask": mask,
-        }
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """The tensor without MONAI's metadata, which nothing here needs and every copy would drag along."""
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+        patches: list[Batch] = self._transform(self._pairs[order[place]])
+        return patches
 
 
 def patch_batches(
-    pairs: Sequence[Pair],
+    pairs: Sequence[TrainingPair],
     config: RunConfig,
     spec: ModelSpec,
     *,
     first_step: int,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader[list[dict[str, Tensor]]]:
+) -> DataLoader[list[Batch]]:
     """One batch for each step from `first_step` to the last.
 
     Returns:
@@ -103,3 +139,39 @@ def patch_batches(
         pin_memory=torch.cuda.is_available(),
         persistent_workers=config.num_workers > 0,
     )
+
+
+def _count_intensities(
+    volume: Mapping[str, MetaTensor], contrasts: Sequence[str]
+) -> dict[str, MetaTensor | NDArray[np.generic]]:
+    """Add each contrast's in-mask histogram in reference units on the scan's own grid, and the scan's spacing."""
+    counted: dict[str, MetaTensor | NDArray[np.generic]] = dict(volume)
+    mask = to_mask(volume["mask"])
+    for contrast in contrasts:
+        array = to_image(volume[contrast]).array
+        scale = reference_scale(array, mask, name=str(volume[contrast].meta["filename_or_obj"]))
+        pooled = PooledIntensities()
+        pooled.add(array[mask] / scale)
+        counted[f"histogram_{contrast}"] = np.trim_zeros(pooled.counts, "b")
+        counted[f"sums_{contrast}"] = np.array([pooled.total, pooled.total_squares])
+    space = to_image(volume[contrasts[0]]).space
+    counted["spacing_mm"] = np.asarray(flips_to_ras(space.affine).apply_to_space(space).spacing_mm)
+    return counted
+
+
+def _find_centers(volume: Mapping[str, MetaTensor]) -> dict[str, MetaTensor | NDArray[np.generic]]:
+    """Add the flat indices of voxels of the mask, evenly thinned: where patches may be centered."""
+    centers = np.flatnonzero(volume["mask"].numpy())
+    return {**volume, "centers": centers[:: max(1, centers.size // _MAX_CENTERS)]}
+
+
+def _map_volumes(pair: TrainingPair) -> dict[str, Tensor | NDArray[np.generic]]:
+    """The whole volumes of a pair, memory-mapped from the cache."""
+    return {
+        "source": torch.from_numpy(pair.sources),
+        "target": torch.from_numpy(pair.target),
+        "mask": torch.from_numpy(pair.mask),
+        "centers": pair.centers,
+        "none": np.zeros(1, np.int64),
+        "measured": pair.measured,
+    }

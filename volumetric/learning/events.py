@@ -1,4 +1,4 @@
-"""TensorBoard events of a run, where they are wanted."""
+"""TensorBoard events of a run, where they are enabled."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from volumetric.errors import InputError
 
 
 class EventsError(InputError):
-    """Events that are wanted and cannot be written."""
+    """Events that are enabled and cannot be written."""
 
 
 class Events:
-    """Scalars over steps in a folder that `tensorboard --logdir` shows; does nothing where none are wanted."""
+    """Scalars over steps in a folder that `tensorboard --logdir` shows; does nothing where they are not enabled."""
 
-    def __init__(self, folder: Path, *, wanted: bool, step: int) -> None:
-        """Open the folder; events of an interrupted run after `step` are taken back.
+    def __init__(self, folder: Path, *, enabled: bool, step: int) -> None:
+        """Open the folder; events of an interrupted run after `step` are removed.
 
         Raises:
             EventsError: TensorBoard is not installed.
         """
         self._writer: Any = None
-        if wanted:
+        if enabled:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:

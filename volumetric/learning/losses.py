@@ -1,4 +1,4 @@
-"""What training minimizes: terms in one table, each computed in the mask and 0 for a perfect prediction."""
+"""Training loss: terms in one table, each computed in the mask and 0 for a perfect prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from volumetric.model.spec import AffineMap
 SSIM_WINDOW_VOX = 7
 
 
-class Loss:
+class MaskedLoss:
     """The weighted sum of terms, in network units; SSIM in reference units, since its constants need a range."""
 
     def __init__(self, config: LossConfig, target_map: AffineMap, data_range: float) -> None:

@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2017): a rate that rises from step to step, until the loss runs away."""
+"""Learning-rate range test (Smith 2017): the rate rises from step to step, until the loss diverges."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from volumetric.config.run import RunConfig
 from volumetric.figures.curve import learning_rate_curve
 from volumetric.learning.data import patch_batches
 from volumetric.learning.optimization import Optimization, TrainingError
-from volumetric.learning.pairs import Pair
+from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
-from volumetric.outputs import write_csv
+from volumetric.records.run import LearningRateRow
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ DIVERGED = 4.0
 """The test ends where the smoothed loss is so many times its lowest."""
 
 
-def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: list[Pair], out: Path) -> float:
+def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: list[TrainingPair], out: Path) -> float:
     """Train for at most a hundred steps on rising rates.
 
     Args:
@@ -42,7 +42,7 @@ def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: lis
         A third of the rate at which the smoothed loss is lowest: just before it stops falling.
 
     Raises:
-        TrainingError: the loss ran away before the tenth step.
+        TrainingError: the loss diverged before the tenth step.
     """
     trial = config.model_copy(update={"optim": config.optim.model_copy(update={"num_steps": NUM_STEPS})})
     optimization = Optimization(fabric, trial, spec)
@@ -62,14 +62,13 @@ def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: lis
             if losses[-1] > 2 * DIVERGED * losses[0] or smoothed(losses)[-1] > DIVERGED * smoothed(losses).min():
                 break
     if len(losses) < 10:
-        raise TrainingError(f"the loss ran away at a rate of {RATES[len(losses)]:.1g} already; look at the scans")
+        raise TrainingError(f"the loss diverged at a rate of {RATES[len(losses)]:.1g} already; check the scans")
     smooth = smoothed(losses)
     suggestion = float(RATES[int(np.argmin(smooth))] / 3)
     rates = RATES[: len(losses)]
-    write_csv(
-        out / "lr_range.csv",
-        [{"lr": float(r), "loss": x, "smoothed": float(s)} for r, x, s in zip(rates, losses, smooth, strict=True)],
-    )
+    points = zip(rates.tolist(), losses, smooth.tolist(), strict=True)
+    rows = [LearningRateRow(lr=rate, loss=loss, smoothed=average) for rate, loss, average in points]
+    LearningRateRow.write_table(out / "lr_range.csv", rows)
     learning_rate_curve(rates.tolist(), losses, smooth.tolist(), suggestion, out / "lr_range.png")
     log.info("suggested: --set optim.lr=%.1e (%s shows the curve)", suggestion, out / "lr_range.png")
     return suggestion

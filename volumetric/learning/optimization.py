@@ -1,4 +1,4 @@
-"""Weights on their way: one optimizer step, the averaged weights, and the schedule of the learning rate."""
+"""Optimization: one optimizer step, the averaged weights, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from volumetric.config.run import OptimConfig, RunConfig
 from volumetric.errors import InputError
 from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
-from volumetric.learning.losses import Loss
+from volumetric.learning.losses import MaskedLoss
 from volumetric.machine import is_out_of_memory
 from volumetric.model.networks import build_network, channels_last
 from volumetric.model.spec import ModelSpec
@@ -46,7 +46,7 @@ class Optimization:
         self._network, self._optimizer = fabric.setup(module, optimizer)
         self._average = AveragedModel(module, multi_avg_fn=_toward(config.optim.ema_decay))
         self._module = module
-        self._loss = Loss(config.loss, spec.target_map, spec.data_range)
+        self._loss = MaskedLoss(config.loss, spec.target_map, spec.data_range)
 
     @property
     def averaged(self) -> nn.Module:
@@ -54,7 +54,7 @@ class Optimization:
         return self._average.module
 
     def step(self, batch: Mapping[str, Tensor], number: int, lr: float) -> float:
-        """Learn from a batch; the loss before it.
+        """Train on a batch; returns the loss before it.
 
         Raises:
             TrainingError: the loss is not finite, or the memory is too small.
@@ -77,11 +77,15 @@ class Optimization:
         return loss.item()
 
     def save(self, path: Path, progress: Progress) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; called on every rank."""
         save_checkpoint(self._fabric, path, self._state(), progress)
 
     def restore(self, path: Path) -> Progress:
-        """Go back to a checkpoint."""
+        """Restore a checkpoint.
+
+        Raises:
+            CheckpointError: a file that cannot be used.
+        """
         return load_checkpoint(self._fabric, path, self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def learning_rate(optim: OptimConfig, step: int) -> float:
 
 
 def _toward(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """The moving average's update; the decay rises from 0.2 to its value, so that first weights are soon forgotten."""
+    """Update of the moving average; the decay rises from 0.2 to its value, so that the first weights fade soon."""
 
     @torch.no_grad()
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], num_averaged: Tensor | int) -> None:

@@ -1,4 +1,4 @@
-"""`--config auto`: a configuration from a look at the cohort and the machine, with the reason beside each choice."""
+"""`--config auto`: a configuration planned from the cohort and the machine, with the reason beside each setting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,32 +17,35 @@ from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import bounding_box, flips_to_ras
-from volumetric.imaging.mask import brain_mask
-from volumetric.imaging.nifti import read_image, read_labels
-from volumetric.manifest import Manifest, ManifestRow
+from volumetric.manifest import ManifestRow
 from volumetric.model.networks import build_network, channels_last
 from volumetric.outputs import write_text
+from volumetric.subject import read_subject
 
 log = logging.getLogger(__name__)
 
-SUBJECTS_LOOKED_AT = 12
-"""Of larger cohorts so many, evenly spread over the manifest, are looked at."""
+PLAN_FILE = "auto.yaml"
+MAX_SUBJECTS_READ = 12
+"""Of larger cohorts so many, evenly spread over the manifest, are read."""
 
 CPU_MINUTES = 30
 MAX_PATCH_VOX = {"cpu": 96, "cuda": 128}
 MIN_COARSEST_VOX = 6
+MAX_LEVELS = 4
+FINE_VOX = 96
+"""A brain of so many voxels along its shortest side is large for a CPU."""
 EPOCHS = 500
-"""How often each training person comes up at most; small cohorts stop improving before."""
+"""How often each training subject comes up at most; small cohorts stop improving before."""
 
 _BYTES_PER_VOXEL = 1600  # of activations, 32 channels in bf16 with two blocks a level: an estimate, nothing measured
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen of a cohort.
+class CohortSummary:
+    """Size and sampling of a cohort.
 
     Attributes:
-        num_subjects: training people.
+        num_subjects: training subjects.
         spacing_mm: median along RAS axes, `(3,)`.
         spacing_differs: whether any scan's differs from the median by more than 1 %.
         extent_mm: median size of the brain's bounding box along RAS axes, `(3,)`.
@@ -53,59 +56,67 @@ class Look:
     spacing_differs: bool
     extent_mm: tuple[float, ...]
 
+    @property
+    def extent_vox(self) -> list[int]:
+        """The same in voxels of the median spacing."""
+        return [round(extent / spacing) for extent, spacing in zip(self.extent_mm, self.spacing_mm, strict=True)]
 
-Choices = Mapping[str, tuple[Any, str]]
-"""`section.key` -> value and reason."""
+    @property
+    def is_fine(self) -> bool:
+        """Whether the brain is large in voxels."""
+        return min(self.extent_vox) >= FINE_VOX
 
 
-def auto_config(manifest: Manifest, source: str, device: torch.device, out: Path) -> Path:
-    """Write `out/auto.yaml`, or leave the one that is there: it may have been edited.
+class PlannedSetting(NamedTuple):
+    """A value of the configuration, and the reason for it."""
+
+    value: int | list[int] | list[float]
+    reason: str
+
+
+Plan = Mapping[str, PlannedSetting]
+"""`section.key` -> setting, in the order of the file."""
+
+
+def plan_run(rows: Sequence[ManifestRow], source: str, device: torch.device) -> Plan:
+    """Plan a training run.
 
     Args:
-        manifest: its training rows are looked at.
+        rows: training subjects; some of them are read.
         source: the contrast whose grid and brain decide.
         device: where training will run.
-        out: run folder.
-
-    Returns:
-        The file, which `volumetric train --config` takes like any other.
-    """
-    path = out / "auto.yaml"
-    if path.is_file():
-        log.info("taking %s as it is; --fresh plans anew", path)
-        return path
-    found = look(manifest.split("train"), source)
-    choices = choose(found, device)
-    choices = {**choices, **choose_steps(found, choices, device)}
-    text = as_commented_yaml(choices)
-    write_text(path, text)
-    log.info("planned %s:\n%s", path, text.rstrip())
-    return path
-
-
-def look(rows: Sequence[ManifestRow], source: str) -> Look:
-    """Read the source scans of some training people.
 
     Raises:
         InputError: a scan that cannot be used, by name.
     """
-    some = [rows[n] for n in np.linspace(0, len(rows) - 1, min(len(rows), SUBJECTS_LOOKED_AT)).round().astype(int)]
+    cohort = summarize(rows, source)
+    settings = dict(plan_network(cohort, device))
+    settings |= plan_batch(cohort, values(settings)["patch"]["size"], device)
+    return {**settings, **plan_steps(cohort, settings, device)}
+
+
+def summarize(rows: Sequence[ManifestRow], source: str) -> CohortSummary:
+    """Read the source scans of some training subjects.
+
+    Raises:
+        InputError: a scan that cannot be used, by name.
+    """
+    places = np.linspace(0, len(rows) - 1, min(len(rows), MAX_SUBJECTS_READ)).round().astype(int)
     spacings, extents = [], []
-    with progress_bar("looking at the cohort", len(some), "subjects") as advance:
-        for row in some:
+    with progress_bar("measuring the cohort", len(places), "subjects") as advance:
+        for row in (rows[place] for place in places):
             try:
-                scan = read_image(row.path(source))
-                given = read_labels(row.path("mask")) if "mask" in row.paths else None
-                brain = brain_mask(scan, given, name=str(row.path(source))).array
+                subject = read_subject(row, [source])
             except InputError as error:
                 raise InputError(f"subject {row.name}: {error}") from error
-            flips = flips_to_ras(scan.affine)
-            spacings.append(flips.apply_to_space(scan.space).spacing_mm)
-            box = bounding_box(np.asarray(flips.apply(brain)))
+            space = subject.images[source].space
+            flips = flips_to_ras(space.affine)
+            spacings.append(flips.apply_to_space(space).spacing_mm)
+            box = bounding_box(np.asarray(flips.apply(subject.mask.array)))
             extents.append([s.stop - s.start for s in box] * spacings[-1])
             advance(row.name)
     median = np.median(spacings, axis=0)
-    return Look(
+    return CohortSummary(
         num_subjects=len(rows),
         spacing_mm=tuple(median.round(3).tolist()),
         spacing_differs=bool((np.abs(np.array(spacings) / median - 1) > 0.01).any()),
@@ -113,63 +124,74 @@ def look(rows: Sequence[ManifestRow], source: str) -> Look:
     )
 
 
-def choose(found: Look, device: torch.device) -> Choices:
-    """Everything but the number of steps."""
-    on_cpu = device.type == "cpu"
-    extent = [round(e / s) for e, s in zip(found.extent_mm, found.spacing_mm, strict=True)]
-    limit = MAX_PATCH_VOX[device.type]
-    fine = min(extent) >= 96
-    stem = 2 if on_cpu and fine else 1
-    sides = [min(limit, side) for side in extent]
-    levels = 4
-    while levels > 2 and min(sides) / (stem * 2 ** (levels - 1)) < MIN_COARSEST_VOX:
-        levels -= 1
+def plan_network(cohort: CohortSummary, device: torch.device) -> Plan:
+    """Spacing, network and patch."""
+    on_cpu, limit = device.type == "cpu", MAX_PATCH_VOX[device.type]
+    stem = 2 if on_cpu and cohort.is_fine else 1
+    sides = [min(limit, side) for side in cohort.extent_vox]
+    levels = _num_levels(min(sides), stem)
     stride = stem * 2 ** (levels - 1)
     patch = [max(stride, min(limit, -(-side // stride) * stride) // stride * stride) for side in sides]
     width = 32 if not on_cpu else 24 if stem == 2 else 16
-    channels = [width * 2**level for level in range(levels)]
     coarsest = " x ".join(f"{side // stride}" for side in patch)
-    choices: dict[str, tuple[Any, str]] = {
-        "space.spacing_mm": (
-            list(found.spacing_mm),
-            "median of the scans; the others are resampled" if found.spacing_differs else "that of all scans looked at",
+    extent = " x ".join(map(str, cohort.extent_vox))
+    spacing_reason = (
+        "median of the scans; the others are resampled" if cohort.spacing_differs else "that of all scans read"
+    )
+    stem_reason = "brains are large in voxels and a CPU is slow" if stem == 2 else "full resolution"
+    return {
+        "space.spacing_mm": PlannedSetting(list(cohort.spacing_mm), spacing_reason),
+        "network.channels": PlannedSetting(
+            [width * 2**level for level in range(levels)],
+            f"{levels} levels leave {coarsest} voxels of a patch on the coarsest",
         ),
-        "network.channels": (channels, f"{levels} levels leave {coarsest} voxels of a patch on the coarsest"),
-        "network.num_blocks": (1 if on_cpu else 2, f"for a {device.type.upper()}"),
-        "network.stem_stride": (
-            stem,
-            "brains are large in voxels and a CPU is slow" if stem == 2 else "full resolution",
-        ),
-        "patch.size": (patch, f"of a brain of {' x '.join(map(str, extent))} voxels, at most {limit} a side"),
+        "network.num_blocks": PlannedSetting(1 if on_cpu else 2, f"for a {device.type.upper()}"),
+        "network.stem_stride": PlannedSetting(stem, stem_reason),
+        "patch.size": PlannedSetting(patch, f"of a brain of {extent} voxels, at most {limit} a side"),
     }
-    batch, why = 1 if fine else 2, "for a CPU"
-    if not on_cpu:  # CUDA only
+
+
+def _num_levels(side: int, stem: int) -> int:
+    """The most levels that leave a patch of this side enough voxels on the coarsest; two at least."""
+    levels = MAX_LEVELS
+    while levels > 2 and side / (stem * 2 ** (levels - 1)) < MIN_COARSEST_VOX:
+        levels -= 1
+    return levels
+
+
+def plan_batch(cohort: CohortSummary, patch: Sequence[int], device: torch.device) -> Plan:
+    """Batch and loading."""
+    if device.type == "cpu":
+        batch, reason, workers = 1 if cohort.is_fine else 2, "for a CPU", 0
+    else:  # CUDA only
         memory = torch.cuda.get_device_properties(device).total_memory
         fitting = int(0.6 * memory / (_BYTES_PER_VOXEL * np.prod(patch)))
         batch = max(1, min(8, 1 << max(0, fitting.bit_length() - 1)))
-        why = f"estimated for {memory / 1e9:.0f} GB of memory"
-    each = 1 if found.num_subjects >= batch else 2 if batch % 2 == 0 else 1
-    choices["patch.batch_size"] = (batch, why)
-    choices["patch.num_per_volume"] = (each, f"{found.num_subjects} training people")
-    choices["num_workers"] = (0 if on_cpu else 4, f"for a {device.type.upper()}")
-    return choices
+        reason, workers = f"estimated for {memory / 1e9:.0f} GB of memory", 4
+    each = 1 if cohort.num_subjects >= batch or batch % 2 else 2
+    return {
+        "patch.batch_size": PlannedSetting(batch, reason),
+        "patch.num_per_volume": PlannedSetting(each, f"{cohort.num_subjects} training subjects"),
+        "num_workers": PlannedSetting(workers, f"for a {device.type.upper()}"),
+    }
 
 
-def choose_steps(found: Look, choices: Choices, device: torch.device) -> Choices:
-    """The number of steps, after timing one on this machine."""
-    config = RunConfig.model_validate(_tree({key: value for key, (value, _) in choices.items()}))
-    enough = max(500, EPOCHS * found.num_subjects // (config.patch.batch_size // config.patch.num_per_volume))
+def plan_steps(cohort: CohortSummary, settings: Plan, device: torch.device) -> Plan:
+    """The number of steps, after timing one on this machine, and the validation interval."""
+    config = RunConfig.model_validate(values(settings))
+    enough = max(500, EPOCHS * cohort.num_subjects // (config.patch.batch_size // config.patch.num_per_volume))
     if device.type == "cpu":
         seconds = seconds_per_step(config)
         steps = min(enough, round(60 * CPU_MINUTES / seconds))
-        why = f"{seconds:.1f} s a step measured here; at most {CPU_MINUTES} minutes, or each person {EPOCHS} times"
+        reason = f"{seconds:.1f} s a step measured here; at most {CPU_MINUTES} minutes, or each subject {EPOCHS} times"
     else:  # CUDA only
-        steps, why = max(5000, min(100_000, enough)), f"each person about {EPOCHS} times, 5,000 at least"
+        steps = max(5000, min(100_000, enough))
+        reason = f"each subject about {EPOCHS} times, 5,000 at least"
     steps = max(100, steps // 100 * 100)
     every = max(50, steps // 4 if device.type == "cpu" else 1000)
     return {
-        "optim.num_steps": (steps, why),
-        "validation.every_steps": (every, "a look, and a checkpoint, now and then"),
+        "optim.num_steps": PlannedSetting(steps, reason),
+        "validation.every_steps": PlannedSetting(every, "validation and checkpoint interval"),
     }
 
 
@@ -185,22 +207,24 @@ def seconds_per_step(config: RunConfig) -> float:
     return seconds
 
 
-def as_commented_yaml(choices: Choices) -> str:
-    """Nested YAML with each reason as a comment."""
+def values(settings: Plan) -> dict[str, Any]:
+    """The values alone, nested by section, as a configuration file holds them."""
+    tree: dict[str, Any] = {}
+    for key, (value, _) in settings.items():
+        *above, last = key.split(".")
+        (tree.setdefault(above[0], {}) if above else tree)[last] = value
+    return tree
+
+
+def write_plan(path: Path, settings: Plan) -> None:
+    """Write YAML that `volumetric train --config` takes like any other, with each reason as a comment."""
     lines = ["# Written by `volumetric train --config auto`; edit it and use it like any other configuration."]
     section = ""
-    for key, (value, reason) in choices.items():
+    for key, (value, reason) in settings.items():
         *above, last = key.split(".")
         if above and above[0] != section:
             lines.append(f"{above[0]}:")
         section = above[0] if above else ""
         lines.append(f"{'  ' * len(above)}{last}: {json.dumps(value)}  # {reason}")
-    return "\n".join(lines) + "\n"
-
-
-def _tree(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *above, last = key.split(".")
-        (tree.setdefault(above[0], {}) if above else tree)[last] = value
-    return tree
+    write_text(path, "\n".join(lines) + "\n")
+    log.info("planned %s:\n%s", path, "\n".join(lines))

@@ -1,4 +1,4 @@
-"""What preparation left beside the training pairs: its recipe, and its verdict on each."""
+"""Results of preparation beside the training pairs: its recipe, and the quality of each pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def recipe_of(manifest: Manifest) -> PreparationConfig | None:
-    """How the scans were prepared; None if they were not, or not all by one recipe."""
+    """The recipe of the scans; None if they were not prepared, or not all by one recipe."""
     files = [source.parent / RECIPE_FILE for source in manifest.sources]
     recipes = [resolve_as(PreparationConfig, file) if file.is_file() else None for file in files]
     if any(recipe != recipes[0] for recipe in recipes):
@@ -25,10 +25,9 @@ def recipe_of(manifest: Manifest) -> PreparationConfig | None:
 def warn_of_quality(rows: Sequence[ManifestRow]) -> None:
     """Name the pairs that preparation did not pass."""
     for row in rows:
-        verdict = row.covariates.get("qc", "pass")
-        if verdict in ("warn", "fail"):
+        quality, reasons = row.covariates.get("qc", "pass"), row.covariates.get("qc_reasons", "no reason given")
+        if quality in ("warn", "fail"):
             log.warning(
-                "subject %s: preparation gave this pair a `%s` (%s); look at its quality.png, then repeat "
-                "`volumetric prepare` with other settings, or leave the pair out",
-                row.name, verdict, row.covariates.get("qc_reasons", "no reason given"),
-            )  # fmt: skip
+                f"subject {row.name}: preparation gave this pair a `{quality}` ({reasons}); see its quality.png, then "
+                "repeat `volumetric prepare` with other settings, or leave the pair out"
+            )

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from lightning_fabric import Fabric
 
-from volumetric.batch.subjects import progress as progress_bar
-from volumetric.config.resolve import as_yaml, resolve
+from volumetric.config.resolve import ConfigError, as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
-from volumetric.learning.checkpoint import Progress
-from volumetric.learning.data import patch_batches
-from volumetric.learning.events import Events
+from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test
-from volumetric.learning.optimization import Optimization, TrainingError, learning_rate
-from volumetric.learning.pairs import Pair, pool, read_pairs, source_maps
-from volumetric.learning.plan import auto_config
+from volumetric.learning.optimization import TrainingError
+from volumetric.learning.plan import PLAN_FILE, plan_run, values, write_plan
 from volumetric.learning.prepared import recipe_of, warn_of_quality
-from volumetric.learning.validation import prefer_whole_volume, validate
+from volumetric.learning.reading import read_pairs
+from volumetric.learning.statistics import pool, source_maps
 from volumetric.manifest import Manifest, read_manifest
-from volumetric.model.folder import SPEC, save_model
-from volumetric.model.networks import num_parameters
+from volumetric.model.folder import SPEC
 from volumetric.model.predict import pick_device
 from volumetric.model.spec import ModelSpec
-from volumetric.outputs import check_same_settings, locked, provenance, versions, write_csv, write_json, write_text
+from volumetric.outputs import locked, versions, write_text
+from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
+from volumetric.records.settings import SETTINGS_FILE, RunSettings
 
 log = logging.getLogger(__name__)
-
-MIN_VALIDATION_SUBJECTS = 3
-"""With fewer, the last weights are exported: the best of so few scores would be luck."""
-
-FREE_TO_CHANGE = {"num_workers", "cache", "tensorboard"}
-"""Settings that change nothing about the weights, so that a run may go on with others."""
 
 
 def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: bool = False) -> Path:
@@ -52,7 +38,7 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
         manifests: CSV files; rows with split `train` are learned from, those with `val` are scored.
         config: everything else.
         out: the run folder.
-        fresh: forget what the run folder holds.
+        fresh: delete what the run folder holds, and start over.
 
     Returns:
         The model folder, `out/model`.
@@ -60,26 +46,28 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
     Raises:
         ManifestError: no training rows, or pairs that cannot be used (all are named).
         OutputError: `out` holds a run with another configuration or other subjects.
+        RecordError: the `settings.json` of `out` cannot be read.
+        CheckpointError: the checkpoint of `out` cannot be used.
         TrainingError: the loss is no longer finite, or the memory is too small.
     """
     manifest = _checked(manifests, config)
-    settings = config.model_dump(mode="json", exclude=FREE_TO_CHANGE) | {"training_manifest_sha256": manifest.digest()}
+    settings = RunSettings.of(config, manifest.digest())
     fabric = _fabric(config)
-    with locked(out) if fabric.is_global_zero else _nothing():
+    with locked(out) if fabric.is_global_zero else nullcontext():
         if fresh and fabric.is_global_zero:
             _delete_outputs(out)
         fabric.barrier()
-        resumed = check_same_settings(out / "settings.json", settings, what="a run")
+        resumed = settings.began(out)
         if (out / "model" / SPEC).is_file():
             log.info("%s is trained already; --fresh starts over", out)
             return out / "model"
-        cohort = _read(manifest, config, fabric, out)
+        cohort = _read_cohort(manifest, config, fabric, out)
         if fabric.is_global_zero and not resumed:
             write_text(out / "config.yaml", as_yaml(config))
-            write_json(out / "settings.json", settings)
-            write_json(out / "provenance.json", provenance(seed=config.seed, device=str(fabric.device)))
+            settings.begin(out)
+            Provenance.now(seed=config.seed, device=str(fabric.device)).write(out / PROVENANCE_FILE)
         with _log_file(out / "log.txt"):
-            _optimize(fabric, config, cohort, out)
+            run_training(fabric, config, cohort, out)
     return out / "model"
 
 
@@ -89,18 +77,31 @@ def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fres
     Args:
         manifests: as in `train`.
         overrides: `section.key=value`, over what is planned.
-        out: run folder; gets `auto.yaml`, with the reason beside each choice. One that is there is taken as it is.
+        out: run folder; gets `auto.yaml`, with the reason beside each setting. One that is there is taken as it is: it
+            may have been edited.
         fresh: plan anew.
+
+    Raises:
+        ConfigError: an override, or an `auto.yaml`, that cannot be used.
+        InputError: a scan that cannot be used.
     """
-    given = resolve(None, overrides)
-    if fresh:
-        (out / "auto.yaml").unlink(missing_ok=True)
-    path = auto_config(_checked(manifests, given), given.task.sources[0], pick_device(given.device), out)
-    return resolve(path, overrides)
+    path = out / PLAN_FILE
+    if path.is_file() and not fresh:
+        log.info("taking %s as it is; --fresh plans anew", path)
+        try:
+            return resolve(path, overrides)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; or plan anew with --fresh") from error
+    options = resolve(None, overrides)
+    rows = _checked(manifests, options).split("train")
+    settings = plan_run(rows, options.task.sources[0], pick_device(options.device))
+    config = with_defaults(options, values(settings))
+    write_plan(path, settings)
+    return config
 
 
 def find_lr(manifests: Sequence[Path], config: RunConfig, out: Path) -> float:
-    """Try learning rates on the training people, and suggest one.
+    """Try learning rates on the training subjects, and suggest one.
 
     Args:
         manifests: as in `train`.
@@ -113,18 +114,11 @@ def find_lr(manifests: Sequence[Path], config: RunConfig, out: Path) -> float:
     manifest = _checked(manifests, config)
     fabric = _fabric(config)
     with locked(out):
-        cohort = _read(manifest, config, fabric, out)
+        cohort = _read_cohort(manifest, config, fabric, out)
         return lr_range_test(fabric, config, cohort.spec, cohort.train, out)
 
 
-@dataclass(frozen=True)
-class _Cohort:
-    train: list[Pair]
-    val: list[Pair]
-    spec: ModelSpec
-
-
-def _read(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> _Cohort:
+def _read_cohort(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> TrainingCohort:
     cache = Path(config.cache) if config.cache else out / "cache"
     with fabric.rank_zero_first():
         train_pairs = read_pairs(manifest.split("train"), config, cache, title="reading train")
@@ -146,83 +140,7 @@ def _read(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> _
         training_manifest_sha256=manifest.digest(),
         versions=versions(),
     )
-    return _Cohort(train_pairs, val_pairs, spec)
-
-
-def _optimize(fabric: Fabric, config: RunConfig, cohort: _Cohort, out: Path) -> None:
-    optimization = Optimization(fabric, config, cohort.spec)
-    last, best = out / "checkpoints" / "last.ckpt", out / "checkpoints" / "best.ckpt"
-    at = optimization.restore(last) if last.is_file() else Progress()
-    num_steps = config.optim.num_steps
-    log.info(
-        "%s: %s parameters, %d training and %d validation subjects, on %s, %d threads, from step %d of %d",
-        config.network.name, f"{num_parameters(optimization.averaged):,}", len(cohort.train), len(cohort.val),
-        fabric.device, torch.get_num_threads(), at.step, num_steps,
-    )  # fmt: skip
-    batches: Any = fabric.setup_dataloaders(
-        patch_batches(
-            cohort.train,
-            config,
-            cohort.spec,
-            first_step=at.step,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-        ),
-        use_distributed_sampler=False,
-    )
-    losses: list[float] = []
-    start, first_step = time.perf_counter(), at.step
-    with (
-        Events(out / "tensorboard", wanted=config.tensorboard and fabric.is_global_zero, step=at.step) as events,
-        progress_bar("training", num_steps, "steps", done=at.step) as advance,
-    ):
-        for batch in () if _patience_exhausted(config, at) else batches:
-            rate = learning_rate(config.optim, at.step)
-            losses.append(optimization.step(batch, at.step, rate))
-            at.step += 1
-            advance(f"loss {losses[-1]:.3f}")
-            events.scalars({"loss": losses[-1], "lr": rate}, at.step)
-            if at.step % config.validation.every_steps == 0 or at.step == num_steps:
-                row = {"step": float(at.step), "lr": rate, "train_loss": float(np.mean(losses))}
-                picture = out / "validation.png" if fabric.is_global_zero else None
-                row |= validate(
-                    optimization.averaged, cohort.spec, cohort.val, fabric.device,
-                    picture=picture, title=f"step {at.step}",
-                )  # fmt: skip
-                log.info("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-                events.scalars(row, at.step)
-                at.history.append(row)
-                losses.clear()
-                better = row.get("val_psnr_db", -math.inf) > at.best_psnr_db
-                at.best_psnr_db = max(at.best_psnr_db, row.get("val_psnr_db", -math.inf))
-                if better:
-                    optimization.save(best, at)
-                optimization.save(last, at)
-                if fabric.is_global_zero:
-                    write_csv(out / "history.csv", at.history)
-                if _patience_exhausted(config, at):
-                    break
-    seconds = time.perf_counter() - start
-    if at.step > first_step:
-        log.info("%d steps in %.0f s, %.2f s a step", at.step - first_step, seconds, seconds / (at.step - first_step))
-    if len(cohort.val) >= MIN_VALIDATION_SUBJECTS:
-        optimization.restore(best)
-        log.info("exporting the best weights, validation PSNR %.2f dB", at.best_psnr_db)
-    if fabric.is_global_zero:
-        whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, fabric.device)
-        save_model(out / "model", optimization.averaged, cohort.spec.model_copy(update={"whole_volume": whole_volume}))
-        log.info("model written to %s", out / "model")
-
-
-def _patience_exhausted(config: RunConfig, at: Progress) -> bool:
-    """Whether the last `validation.patience` validations brought nothing better."""
-    scores = [row["val_psnr_db"] for row in at.history if "val_psnr_db" in row]
-    if config.validation.patience is None or not scores:
-        return False
-    dry = len(scores) - 1 - int(np.argmax(scores)) >= config.validation.patience
-    if dry:
-        log.info("stopping at step %d: %d validations without a better PSNR", at.step, config.validation.patience)
-    return dry
+    return TrainingCohort(train_pairs, val_pairs, spec)
 
 
 def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:
@@ -254,10 +172,10 @@ def _fabric(config: RunConfig) -> Fabric:
 
 
 def _delete_outputs(out: Path) -> None:
-    """Remove what a training writes, and nothing else; prepared volumes stay, since they depend on the scans alone."""
+    """Remove what a training writes, and nothing else; the cache stays, since it depends on the scans alone."""
     for folder in ("checkpoints", "model", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    for file in ("config.yaml", "settings.json", "provenance.json", "history.csv", "log.txt", "validation.png"):
+    for file in ("config.yaml", SETTINGS_FILE, PROVENANCE_FILE, HISTORY_FILE, "log.txt", "validation.png"):
         (out / file).unlink(missing_ok=True)
 
 
@@ -272,8 +190,3 @@ def _log_file(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -1,17 +1,19 @@
-"""How good the averaged weights are on whole validation volumes, in numbers and in a picture."""
+"""Validation: scores of the averaged weights on whole volumes in model space, and a figure of the first."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from volumetric.config.network import may_see_whole_volumes
-from volumetric.learning.pairs import Pair
+from volumetric.config.network import is_window_independent
+from volumetric.learning.pairs import TrainingPair
 from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
@@ -24,80 +26,86 @@ WHOLE_VOLUME_LOSS_DB = 0.05
 """What one pass may cost against windows, which average several guesses of a voxel and take more than twice as long."""
 
 
+class ValidationScores(NamedTuple):
+    """In-mask PSNR and SSIM."""
+
+    psnr_db: float
+    ssim: float
+
+
 def validate(
     network: nn.Module,
     spec: ModelSpec,
-    pairs: Sequence[Pair],
+    pairs: Sequence[TrainingPair],
     device: torch.device,
     *,
-    picture: Path | None = None,
+    figure: Path | None = None,
     title: str = "",
     whole_volume: bool = False,
-) -> dict[str, float]:
-    """Mean in-mask PSNR and SSIM over whole volumes in model space.
+) -> ValidationScores:
+    """Mean scores over validation subjects.
 
     Args:
         network: on `device`; put into evaluation mode.
         spec: of the model to be.
-        pairs: validation subjects.
+        pairs: validation subjects, at least one.
         device: where to compute.
-        whole_volume: one pass over each head, where the memory allows, instead of windows.
-        picture: PNG of the first subject to draw, or None.
-        title: of the picture.
-
-    Returns:
-        `val_psnr_db` and `val_ssim`; nothing without validation subjects.
+        figure: PNG of the first subject to write, or None.
+        title: of the figure.
+        whole_volume: one pass over each volume, where the memory allows, instead of windows.
     """
-    if not pairs:
-        return {}
     network.eval()
     scores = []
     for pair in pairs:
-        inside = pair.mask[0]
-        plan = plan_for(spec, inside, device, overlap=spec.overlap, whole_volume=whole_volume)
-        prediction = synthesize(network, spec, pair.sources, inside, plan, device).clip(min=0)
-        truth, ours, mask = (torch.from_numpy(array) for array in (pair.target[0], prediction, inside))
-        scores.append(
-            (
-                psnr_db(truth, ours, mask=mask, data_range=spec.data_range),
-                ssim(truth, ours, mask=mask, data_range=spec.data_range),
+        mask = pair.mask[0]
+        plan = plan_for(spec, mask, device, overlap=spec.overlap, whole_volume=whole_volume)
+        prediction = synthesize(network, spec, pair.sources, mask, plan, device).clip(min=0)
+        scores.append(_score(pair, prediction, spec.data_range))
+        if figure is not None and pair is pairs[0]:
+            _write_figure(
+                figure, pair, prediction, spec, f"{title}: PSNR {scores[0][0]:.2f} dB, SSIM {scores[0][1]:.3f}"
             )
-        )
-        if picture is not None and pair is pairs[0]:
-            from volumetric.figures.montage import montage
-
-            montage(
-                dict(zip(spec.sources, pair.sources, strict=True)),
-                pair.target[0],
-                prediction,
-                spacing_mm=np.asarray(spec.spacing_mm or pair.spacing_mm),
-                title=f"{pair.name}, {title}: PSNR {scores[0][0]:.2f} dB, SSIM {scores[0][1]:.3f}",
-                out=picture,
-            )
-    psnr, similarity = np.mean(scores, axis=0)
-    return {"val_psnr_db": float(psnr), "val_ssim": float(similarity)}
+    psnr, similarity = np.mean(scores, axis=0).tolist()
+    return ValidationScores(psnr, similarity)
 
 
-def prefer_whole_volume(network: nn.Module, spec: ModelSpec, pairs: Sequence[Pair], device: torch.device) -> bool:
-    """Whether one pass over the whole head scores within 0.05 dB of windows, or better, on the validation people.
+def _score(pair: TrainingPair, prediction: NDArray[np.float32], data_range: float) -> ValidationScores:
+    truth, ours, mask = (torch.from_numpy(array) for array in (pair.target[0], prediction, pair.mask[0]))
+    return ValidationScores(*(score(truth, ours, mask=mask, data_range=data_range) for score in (psnr_db, ssim)))
 
-    No without any, for networks that take statistics of the window, and where the memory does not hold it.
+
+def _write_figure(path: Path, pair: TrainingPair, prediction: NDArray[np.float32], spec: ModelSpec, title: str) -> None:
+    from volumetric.figures.montage import montage
+
+    montage(
+        dict(zip(spec.sources, pair.sources, strict=True)),
+        pair.target[0],
+        prediction,
+        spacing_mm=np.asarray(spec.spacing_mm or pair.spacing_mm),
+        title=f"{pair.name}, {title}",
+        out=path,
+    )
+
+
+def prefer_whole_volume(
+    network: nn.Module, spec: ModelSpec, pairs: Sequence[TrainingPair], device: torch.device
+) -> bool:
+    """Whether one pass over the whole volume scores within 0.05 dB of windows, or better, on the validation subjects.
+
+    False without any, for networks that take statistics of the window, and where the memory does not hold it.
     """
-    if not pairs or not may_see_whole_volumes(spec.network):
+    if not pairs or not is_window_independent(spec.network):
         return False
     try:
-        windows, whole = (
-            validate(network, spec, pairs, device, whole_volume=whole_volume)["val_psnr_db"]
-            for whole_volume in (False, True)
-        )
+        windows, whole = (validate(network, spec, pairs, device, whole_volume=option) for option in (False, True))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        log.warning("one pass over the whole head does not fit into the memory: infer uses windows")
+        log.warning("one pass over the whole volume does not fit into the memory: infer uses windows")
         return False
-    chosen = whole >= windows - WHOLE_VOLUME_LOSS_DB
+    preferred = whole.psnr_db >= windows.psnr_db - WHOLE_VOLUME_LOSS_DB
     log.info(
-        "validation PSNR %.2f dB in windows, %.2f dB in one pass over the whole head: infer uses %s",
-        windows, whole, "one pass" if chosen else "windows",
-    )  # fmt: skip
-    return chosen
+        f"validation PSNR {windows.psnr_db:.2f} dB in windows, {whole.psnr_db:.2f} dB in one pass over the whole "
+        f"volume: infer uses {'one pass' if preferred else 'windows'}"
+    )
+    return preferred

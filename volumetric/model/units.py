@@ -1,4 +1,4 @@
-"""The one way from reference units into what the network sees; training and inference both go it."""
+"""Network units of sources: the one way from reference units, for training and inference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.imaging.normalization import NORMALIZERS
+from volumetric.imaging.normalization import NORMALIZERS, Numbers, Units
 from volumetric.model.spec import ModelSpec
 
 
@@ -33,6 +33,20 @@ def measure_sources(
     return np.array(own, np.float64)
 
 
+def source_units(normalization: str, measured: NDArray[np.float64], learned: Sequence[Numbers] = ()) -> list[Units]:
+    """The units of each source.
+
+    Args:
+        normalization: a key of `NORMALIZERS`.
+        measured: `(C, N)`, what `measure_sources` returned.
+        learned: for each source what the normalization learned from the training subjects; empty where it learns
+            nothing.
+    """
+    units = NORMALIZERS[normalization].units
+    learned = learned or [()] * len(measured)
+    return [units(tuple(own), shared) for own, shared in zip(measured.tolist(), learned, strict=True)]
+
+
 def in_network_units(
     spec: ModelSpec,
     sources: NDArray[np.float32],
@@ -43,9 +57,9 @@ def in_network_units(
 
     Args:
         spec: its normalization, with what that learned from the training people.
-        sources: `(C, I, J, K)` in reference units; a whole head, or a patch of one.
+        sources: `(C, I, J, K)` in reference units; a whole volume, or a patch of one.
         mask: `(I, J, K)`.
-        measured: of the whole head, where `sources` are a patch; None measures `sources`.
+        measured: of the whole volume, where `sources` are a patch; None measures `sources`.
 
     Returns:
         float32 `(C, I, J, K)`, 0 outside the mask.
@@ -55,10 +69,5 @@ def in_network_units(
     """
     if measured is None:
         measured = measure_sources(spec.source_normalization, spec.sources, sources, mask)
-    units = NORMALIZERS[spec.source_normalization].units
-    learned = [source_map.numbers for source_map in spec.source_maps] or [()] * len(spec.sources)
-    seen = [
-        units(tuple(own), of_people).apply(source, mask)
-        for source, own, of_people in zip(sources, measured.tolist(), learned, strict=True)
-    ]
-    return np.stack(seen)
+    units = source_units(spec.source_normalization, measured, [source_map.numbers for source_map in spec.source_maps])
+    return np.stack([unit.apply(source, mask) for unit, source in zip(units, sources, strict=True)])

@@ -23,8 +23,9 @@ from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.imaging.registration import write_transform
 from volumetric.imaging.resample import resample
 from volumetric.manifest import CONTRASTS, LABELS, NATIVE, Manifest, ManifestRow, read_manifest, write_manifest
-from volumetric.outputs import check_same_settings, hash_file, locked, versions, write_csv, write_json, write_text
+from volumetric.outputs import hash_file, locked, versions, write_csv, write_json, write_text
 from volumetric.preparation.quality import Quality, Verdict, assess, judge
+from volumetric.records.settings import PreparationSettings
 from volumetric.simulation.template import load_template_t1w
 
 _GB_A_JOB = 3.0
@@ -77,9 +78,9 @@ def prepare(
     with locked(out):
         if fresh:
             _delete_outputs(out)
-        settings = config.model_dump(mode="json", exclude={"quality"})
-        if not check_same_settings(out / "settings.json", settings, what="scans prepared"):
-            write_json(out / "settings.json", settings)
+        settings = PreparationSettings.model_validate(dict(config))
+        if not settings.began(out):
+            settings.begin(out)
         write_text(out / RECIPE_FILE, as_yaml(config))
         task = _Preparing(out, config)
         jobs = min(jobs or usual_jobs(_GB_A_JOB), len(rows))

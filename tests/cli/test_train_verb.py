@@ -1,0 +1,80 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import TINY
+from volumetric.config.shipped import shipped
+
+
+def volumetric(*arguments, **options):
+    command = [sys.executable, "-m", "volumetric", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.fixture
+def run(run_folder, tmp_path):
+    """A run that was killed just before its model was written."""
+    copy = tmp_path / "run"
+    shutil.copytree(run_folder, copy)
+    shutil.rmtree(copy / "model")
+    return copy
+
+
+def refused(cohort, run, *options):
+    result = volumetric("train", cohort, "--config", "tiny", "--out", run, *options)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    return next(line for line in result.stderr.splitlines() if line.startswith("error: "))
+
+
+def test_a_damaged_settings_file_is_named_with_the_way_out(cohort, run):
+    (run / "settings.json").write_bytes((run / "settings.json").read_bytes()[:100])
+    message = refused(cohort, run)
+    assert f"{run / 'settings.json'}: not readable JSON" in message
+    assert "start over with --fresh" in message
+
+
+def test_a_truncated_checkpoint_is_named_with_the_way_out(cohort, run):
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    message = refused(cohort, run)
+    assert f"{last}: not a whole checkpoint of this run" in message
+    assert "start over with --fresh" in message
+    last.write_bytes(b"")
+    assert "not a whole checkpoint" in refused(cohort, run)
+
+
+def test_a_foreign_checkpoint_is_named_with_the_way_out(cohort, run):
+    last = run / "checkpoints" / "last.ckpt"
+    torch.save({"network": {"weight": torch.zeros(3)}}, last)
+    assert f"{last}: not a whole checkpoint of this run" in refused(cohort, run)
+    torch.save([1, 2], last)
+    assert f"{last}: not a whole checkpoint of this run" in refused(cohort, run)
+    again = volumetric("train", cohort, "--config", "tiny", "--out", run, "--fresh")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("content", [b"optim: {lr: [", b"\xff\xfe\x00", b"- 1\n", b"optim: {lrr: 1}\n"])
+def test_a_damaged_plan_is_named_with_the_way_out(cohort, tmp_path, content):
+    (tmp_path / "auto.yaml").write_bytes(content)
+    result = volumetric("train", cohort, "--config", "auto", "--out", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {tmp_path / 'auto.yaml'}: ")
+    assert "plan anew with --fresh" in result.stderr
+
+
+def test_a_shipped_configuration_is_named_without_a_path_from_anywhere(tmp_path):
+    listed = volumetric("config", "--list", cwd=tmp_path)
+    assert listed.returncode == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(shipped())
+    assert "T2w from T1w at 1 mm" in listed.stdout
+    assert volumetric("config", "tiny", cwd=tmp_path).stdout == volumetric("config", TINY).stdout
+    (tmp_path / "mine.yaml").write_text("extends: tiny\nseed: 5\n")
+    assert "seed: 5" in volumetric("config", "mine.yaml", cwd=tmp_path).stdout
+    unknown = volumetric("train", "m.csv", "--config", "tinny", "--out", tmp_path / "out", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "tinny: there is no such configuration file" in unknown.stderr
+    assert "demo, seed_unet, t1w_to_t2w, t1w_to_t2w_cpu, t2w_to_t1w, tiny" in unknown.stderr

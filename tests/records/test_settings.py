@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from volumetric.config.preparation import PreparationConfig
+from volumetric.config.resolve import resolve
+from volumetric.outputs import OutputError
+from volumetric.records.record import RecordError
+from volumetric.records.settings import PhantomSettings, PreparationSettings, RunSettings
+
+
+def test_settings_that_differ_are_each_named(tmp_path):
+    settings = PhantomSettings(seed=1, spacing_mm=2, recipe=3)
+    assert settings.began(tmp_path) is False
+    settings.begin(tmp_path)
+    assert settings.began(tmp_path) is True
+    with pytest.raises(OutputError, match=r"seed was 1, is 2; spacing_mm was 2\.0, is 4\.0.*--fresh"):
+        PhantomSettings(seed=2, spacing_mm=4, recipe=3).began(tmp_path)
+
+
+def test_a_run_is_the_same_with_other_workers_and_another_cache_but_not_with_a_setting_that_came_later(tmp_path):
+    config = resolve("tiny")
+    RunSettings.of(config, "abc").begin(tmp_path)
+    content = json.loads((tmp_path / "settings.json").read_text())
+    assert content["optim"]["lr"] == config.optim.lr
+    assert not {"num_workers", "cache", "tensorboard"} & content.keys()
+    free = config.model_copy(update={"num_workers": 2, "cache": "elsewhere", "tensorboard": True})
+    assert RunSettings.of(free, "abc").began(tmp_path)
+    with pytest.raises(OutputError, match="training_manifest_sha256 was abc, is def"):
+        RunSettings.of(config, "def").began(tmp_path)
+    del content["optim"]["ema_decay"]  # as if that version had not known it
+    (tmp_path / "settings.json").write_text(json.dumps(content))
+    with pytest.raises(OutputError, match=r"optim\.ema_decay was absent, is 0\.99"):
+        RunSettings.of(config, "abc").began(tmp_path)
+
+
+def test_thresholds_of_quality_may_change(tmp_path):
+    config = PreparationConfig()
+    PreparationSettings.model_validate(dict(config)).begin(tmp_path)
+    lenient = config.model_copy(update={"quality": config.quality.model_copy(update={"snr": (1, 1)})})
+    assert PreparationSettings.model_validate(dict(lenient)).began(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"seed": 1}', '{"format_version": 1, "other": 2}'])
+def test_a_damaged_file_is_one_sentence(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(RecordError, match=r"settings\.json.*--fresh"):
+        PhantomSettings(seed=1, spacing_mm=2, recipe=3).began(tmp_path)

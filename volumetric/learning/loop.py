@@ -1,0 +1,145 @@
+"""The training loop: steps, validations and checkpoints, and the export of the model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from volumetric.batch.subjects import progress as progress_bar
+from volumetric.config.run import RunConfig
+from volumetric.learning.checkpoint import Progress
+from volumetric.learning.data import Batch, patch_batches
+from volumetric.learning.events import Events
+from volumetric.learning.optimization import Optimization, learning_rate
+from volumetric.learning.pairs import TrainingPair
+from volumetric.learning.validation import prefer_whole_volume, validate
+from volumetric.model.folder import save_model
+from volumetric.model.networks import num_parameters
+from volumetric.model.spec import ModelSpec
+from volumetric.records.run import HISTORY_FILE, HistoryRow
+
+log = logging.getLogger(__name__)
+
+MIN_VALIDATION_SUBJECTS = 3
+"""With fewer, the last weights are exported: the best of so few scores would be luck."""
+
+
+@dataclass(frozen=True)
+class TrainingCohort:
+    """Pairs to learn from, pairs to validate on, and the model to be."""
+
+    train: list[TrainingPair]
+    val: list[TrainingPair]
+    spec: ModelSpec
+
+
+def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out: Path) -> None:
+    """Train from the last checkpoint in `out`, or from the start, to the end, and export the model.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        TrainingError: the loss is no longer finite, or the memory is too small.
+    """
+    optimization = Optimization(fabric, config, cohort.spec)
+    last, best = out / "checkpoints" / "last.ckpt", out / "checkpoints" / "best.ckpt"
+    progress = optimization.restore(last) if last.is_file() else Progress()
+    log.info(
+        f"{config.network.name}: {num_parameters(optimization.averaged):,} parameters, {len(cohort.train)} training "
+        f"and {len(cohort.val)} validation subjects, on {fabric.device}, {torch.get_num_threads()} threads, "
+        f"from step {progress.step} of {config.optim.num_steps}"
+    )
+    start, first_step = time.perf_counter(), progress.step
+    if not patience_exhausted(config, progress.history):
+        _run_steps(fabric, config, cohort, optimization, progress, out)
+    seconds, num_steps = time.perf_counter() - start, progress.step - first_step
+    if num_steps:
+        log.info("%d steps in %.0f s, %.2f s a step", num_steps, seconds, seconds / num_steps)
+    if len(cohort.val) >= MIN_VALIDATION_SUBJECTS:
+        optimization.restore(best)
+        log.info("exporting the best weights, validation PSNR %.2f dB", progress.best_psnr_db)
+    if fabric.is_global_zero:
+        _export(optimization, cohort, fabric.device, out / "model")
+
+
+def _run_steps(
+    fabric: Fabric, config: RunConfig, cohort: TrainingCohort, optimization: Optimization, progress: Progress, out: Path
+) -> None:
+    """Steps up to the last, or until validation no longer improves; `progress` goes along."""
+    num_steps, every_steps = config.optim.num_steps, config.validation.every_steps
+    losses: list[float] = []
+    with (
+        Events(out / "tensorboard", enabled=config.tensorboard and fabric.is_global_zero, step=progress.step) as events,
+        progress_bar("training", num_steps, "steps", done=progress.step) as advance,
+    ):
+        for batch in _batches(fabric, config, cohort, progress.step):
+            rate = learning_rate(config.optim, progress.step)
+            losses.append(optimization.step(batch, progress.step, rate))
+            progress.step += 1
+            advance(f"loss {losses[-1]:.3f}")
+            events.scalars({"loss": losses[-1], "lr": rate}, progress.step)
+            if progress.step % every_steps and progress.step != num_steps:
+                continue
+            row = HistoryRow(step=progress.step, lr=rate, train_loss=float(np.mean(losses)))
+            row = _validate(fabric, cohort, optimization, row, out)
+            losses.clear()
+            events.scalars(row.values(), progress.step)
+            _save(fabric, optimization, progress, row, out)
+            if patience_exhausted(config, progress.history):
+                break
+
+
+def _batches(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, first_step: int) -> Iterable[Batch]:
+    """The batches of this rank, on the device."""
+    ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    loader = patch_batches(cohort.train, config, cohort.spec, first_step=first_step, **ranks)
+    return cast(Iterable[Batch], fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+
+
+def _validate(
+    fabric: Fabric, cohort: TrainingCohort, optimization: Optimization, row: HistoryRow, out: Path
+) -> HistoryRow:
+    """The row of the history with the scores of the averaged weights; writes `validation.png`."""
+    if cohort.val:
+        figure, title = out / "validation.png" if fabric.is_global_zero else None, f"step {row.step}"
+        scores = validate(optimization.averaged, cohort.spec, cohort.val, fabric.device, figure=figure, title=title)
+        row = row.model_copy(update={"val_psnr_db": scores.psnr_db, "val_ssim": scores.ssim})
+    log.info("  ".join(f"{name} {value:.4g}" for name, value in row.values().items()))
+    return row
+
+
+def _save(fabric: Fabric, optimization: Optimization, progress: Progress, row: HistoryRow, out: Path) -> None:
+    """Add a validation to the progress; write the checkpoints and `history.csv`."""
+    progress.history.append(row)
+    if row.val_psnr_db is not None and row.val_psnr_db > progress.best_psnr_db:
+        progress.best_psnr_db = row.val_psnr_db
+        optimization.save(out / "checkpoints" / "best.ckpt", progress)
+    optimization.save(out / "checkpoints" / "last.ckpt", progress)
+    if fabric.is_global_zero:
+        HistoryRow.write_table(out / HISTORY_FILE, progress.history)
+
+
+def patience_exhausted(config: RunConfig, history: Sequence[HistoryRow]) -> bool:
+    """Whether the last `validation.patience` validations brought no better PSNR."""
+    scores = [row.val_psnr_db for row in history if row.val_psnr_db is not None]
+    patience = config.validation.patience
+    if patience is None or not scores:
+        return False
+    exhausted = len(scores) - 1 - int(np.argmax(scores)) >= patience
+    if exhausted:
+        log.info("stopping at step %d: %d validations without a better PSNR", history[-1].step, patience)
+    return exhausted
+
+
+def _export(optimization: Optimization, cohort: TrainingCohort, device: torch.device, folder: Path) -> None:
+    """Write the model folder."""
+    whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, device)
+    save_model(folder, optimization.averaged, cohort.spec.model_copy(update={"whole_volume": whole_volume}))
+    log.info("model written to %s", folder)

@@ -1,0 +1,86 @@
+"""`settings.json`: the settings that an output folder was begun with; a repeated command goes on with the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from volumetric.config.preparation import PreparationConfig, QualityConfig
+from volumetric.config.run import RunConfig
+from volumetric.outputs import OutputError
+from volumetric.records.record import Record
+
+SETTINGS_FILE = "settings.json"
+
+
+class Settings(Record):
+    """Settings of an output folder; the subclasses name them. A field with `exclude=True` may change in between."""
+
+    REMEDY: ClassVar[str] = "choose another --out, or start over with --fresh"
+
+    def began(self, folder: Path) -> bool:
+        """Whether the folder was begun with these settings; False where it was not begun at all.
+
+        Raises:
+            OutputError: it was begun with others; the message names every difference.
+            RecordError: its `settings.json` cannot be read.
+        """
+        path = folder / SETTINGS_FILE
+        if not path.exists():
+            return False
+        before = _flat(self.read(path).model_dump(mode="json", exclude_unset=True))
+        now = _flat(self.model_dump(mode="json"))
+        differences = [
+            f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key)
+        ]
+        if differences:
+            raise OutputError(f"{folder} was begun with other settings ({'; '.join(differences)}); {self.REMEDY}")
+        return True
+
+    def begin(self, folder: Path) -> None:
+        """Write the settings into the folder."""
+        self.write(folder / SETTINGS_FILE)
+
+
+class RunSettings(RunConfig, Settings):
+    """Settings of a training run; the excluded ones change nothing about the weights."""
+
+    training_manifest_sha256: str
+    num_workers: int = Field(0, exclude=True)
+    cache: str | None = Field(None, exclude=True)
+    tensorboard: bool = Field(False, exclude=True)
+
+    @classmethod
+    def of(cls, config: RunConfig, training_manifest_sha256: str) -> RunSettings:
+        """Those of a configuration and a manifest."""
+        return cls.model_validate({**dict(config), "training_manifest_sha256": training_manifest_sha256})
+
+
+class PreparationSettings(PreparationConfig, Settings):
+    """Settings of prepared scans; the thresholds of quality are applied anew each time."""
+
+    quality: QualityConfig = Field(QualityConfig(), exclude=True)
+
+
+class PhantomSettings(Settings):
+    """Settings of a simulated cohort."""
+
+    seed: int
+    spacing_mm: float
+    recipe: int
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
