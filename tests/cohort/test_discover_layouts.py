@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import oblique_affine
-from volumetric.cohort.bids import parse
+from volumetric.cohort.bids import parse_name
 from volumetric.cohort.discover import DiscoverError, discover
 from volumetric.cohort.folders import PatternError, compile_pattern, contrast_of
 from volumetric.cohort.tables import TableError, read_table
@@ -99,7 +99,7 @@ def test_bids_derivatives_when_asked(bids, tmp_path):
 
 
 def test_bids_names():
-    assert parse("sub-01_ses-2_T1w.nii.gz").entities == {"sub": "01", "ses": "2"}
+    assert parse_name("sub-01_ses-2_T1w.nii.gz").entities == {"sub": "01", "ses": "2"}
     for wrong in (
         "T1w.nii.gz",
         "ses-1_T1w.nii.gz",
@@ -107,7 +107,7 @@ def test_bids_names():
         "sub-01_T1w_brain.nii.gz",
         "sub_T1w.nii",
     ):
-        assert parse(wrong) is None
+        assert parse_name(wrong) is None
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_ixi_spreadsheet_of_an_office_program_is_refused_with_the_way_out(ixi, t
 def test_tables_in_other_countries(tmp_path):
     (tmp_path / "t.csv").write_bytes("IXI_ID;AGE;Ort\n2;35,8;Köln\n".encode("latin-1"))
     table = read_table(tmp_path / "t.csv", "IXI_ID")
-    assert table.records == {"2": {"AGE": "35,8", "Ort": "Köln"}}
+    assert table.cells == {"2": {"AGE": "35,8", "Ort": "Köln"}}
     with pytest.raises(TableError, match=r"`who` is missing \(columns are: IXI_ID, AGE, Ort\)"):
         read_table(tmp_path / "t.csv", "who")
 
@@ -188,9 +188,9 @@ def test_plain_folders_by_default(tmp_path):
         "p2": {"t1w": "p2/mprage.nii.gz"},
     }
     reasons = dict(discovery.skipped)
-    assert "'t1ce' is no contrast" in reasons["p1/t1ce.nii.gz"]
+    assert "'t1ce' is not a known contrast" in reasons["p1/t1ce.nii.gz"]
     assert "damaged" in reasons["p2/T2.nii.gz"]
-    assert reasons["p3/mask.nii.gz"] == "this visit has labels but no contrast"
+    assert reasons["p3/mask.nii.gz"] == "this session has labels but no contrast"
     assert "whole numbers" in reasons["p4/mask.nii.gz"]
     assert "does not match" in reasons["mean.nii.gz"]
 
