@@ -193,3 +193,10 @@ def test_a_missing_package_names_the_command(tmp_path, monkeypatch):
     with pytest.raises(FetchError, match=r"pip install 'volumetric\[fetch\]'"):
         fetch("ixi", tmp_path)
     assert module.BASE_URLS["ixi"].endswith("/IXI/")
+
+
+def test_a_damaged_record_of_checksums_is_one_sentence(tmp_path):
+    for content in ("{ not json", '{"IXI-T1.tar": 7}', "[]"):
+        (tmp_path / "checksums.json").write_text(content)
+        with pytest.raises(FetchError, match=r"checksums\.json: not a record of checksums; delete it"):
+            fetch("ixi", tmp_path)
