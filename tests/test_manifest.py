@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from volumetric.manifest import ManifestError, ManifestRow, read_manifest, write_manifest
@@ -39,7 +41,7 @@ def test_several_manifests_are_joined_and_checked_across_files(tmp_path):
     a = write(tmp_path / "a.csv", "subject_id,split\np1,train\n")
     b = write(tmp_path / "b.csv", "subject_id,split\np2,test\n")
     assert [row.name for row in read_manifest(a, b).rows] == ["p1", "p2"]
-    with pytest.raises(ManifestError, match=r"p1 stands there twice"):
+    with pytest.raises(ManifestError, match=r"p1 is listed twice"):
         read_manifest(a, a)
 
 
@@ -55,7 +57,7 @@ def test_all_problems_come_in_one_error(tmp_path):
         "the column `t1` looks like `t1w` misspelled",
         "subject p1 is in more than one split (test and train)",
         "line 4: split is 'tran', expected one of train, val, test",
-        "subject p2/1 stands there twice",
+        "subject p2/1 is listed twice",
         "line 6: the subject_id is empty",
     ):
         assert part in message
@@ -67,7 +69,7 @@ def test_all_problems_come_in_one_error(tmp_path):
         ("subject,t1w\np1,a\n", "column `subject_id` is missing.*columns are: subject, t1w"),
         ("subject_id,t1w\n", "no rows"),
         ("subject_id,t1w\np1,a,b\n", "line 2: more cells than columns"),
-        ("subject_id,t1w,t1w\np1,a,b\n", "`t1w` stands there twice"),
+        ("subject_id,t1w,t1w\np1,a,b\n", "`t1w` is there 2 times"),
     ],
 )
 def test_files_that_are_no_manifest(tmp_path, text, message):
@@ -75,8 +77,83 @@ def test_files_that_are_no_manifest(tmp_path, text, message):
         read_manifest(write(tmp_path / "m.csv", text))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"subject_id;t1w;age\np1;a;3,5\n",
+            "the cells are separated by semicolons or tabs; give the manifest as comma",
+        ),
+        (b"subject_id\tt1w\np1\ta\n", "the cells are separated by semicolons or tabs"),
+        (
+            b"subject_id,t1w\np1," + b"x" * 131_073 + b"\n",
+            "field larger than field limit.*; give the manifest as comma",
+        ),
+        (b"\x1f\x8b\x08\x00subject_id", "not a readable CSV file .*; give the manifest as comma"),
+        (b"\x5c\x01\x00\x00\x00\x00", "it holds binary data.*; give the manifest as comma"),
+        (b"subject_id,site\np1,K\xf6ln\n", "not a readable CSV file .*in UTF-8"),
+    ],
+    ids=["semicolons", "tabs", "a field of 131073 characters", "gzip", "binary header", "Latin-1"],
+)
+def test_a_file_that_is_not_comma_separated_text_is_one_sentence(tmp_path, content, message):
+    path = tmp_path / "m.csv"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_manifest(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).count(str(path)) == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unreadable_manifest_does_not_hide_the_problems_of_another(tmp_path):
+    path = write(tmp_path / "m.csv", "subject_id,split\np1,tran,x,y\np2,test\np3,train,z\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "none.csv", path)
+    assert str(caught.value).split("\n  ")[1:] == [
+        f"{tmp_path / 'none.csv'}: there is no such file; give the manifest as comma-separated text in UTF-8",
+        f"{path} line 2: more cells than columns",
+        f"{path} line 4: more cells than columns",
+        f"{path} line 2: split is 'tran', expected one of train, val, test",
+    ]
+
+
+def test_one_file_as_source_and_target_of_a_row_is_an_error(tmp_path):
+    path = write(tmp_path / "m.csv", "subject_id,t1w,t2w\np1,x/../a.nii.gz,./a.nii.gz\np2,b,c\n")
+    message = rf"subject p1: `t1w` and `t2w` are the same file {tmp_path}/a\.nii\.gz; correct one"
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(("first", "second"), [("train", "test"), ("val", "train"), ("test", "val")])
+def test_one_image_of_two_subjects_in_two_splits_is_an_error(tmp_path, first, second):
+    a = write(tmp_path / "a.csv", f"subject_id,split,t1w,t2w\np1,{first},t1.nii.gz,t2.nii.gz\n")
+    b = write(tmp_path / "b.csv", f"subject_id,split,t1w,t2w\np2,{second},other.nii.gz,t2.nii.gz\n")
+    with pytest.raises(
+        ManifestError, match=rf"subjects p1 \({first}\) and p2 \({second}\) have the same file .*t2\.nii"
+    ):
+        read_manifest(a, b)
+
+
+def test_files_may_be_shared_where_nothing_leaks(tmp_path):
+    text = (
+        "subject_id,session_id,split,t1w,t2w,mask\n"
+        "p1,1,train,a,b,atlas\np1,2,train,a,c,atlas\n"  # one T1w for two sessions
+        "p2,,test,d,e,atlas\n"  # the mask of one template space
+        "p3,,,a,b,\n"  # in no split
+    )
+    assert len(read_manifest(write(tmp_path / "m.csv", text)).rows) == 4
+
+
+def test_subject_ids_that_differ_in_case_alone_are_a_warning(tmp_path, caplog):
+    path = write(tmp_path / "m.csv", "subject_id,session_id\na,1\na,2\nb,\nA,1\n")
+    with caplog.at_level(logging.WARNING):
+        assert len(read_manifest(path).rows) == 4
+    (record,) = caplog.records
+    assert record.getMessage().startswith("a and A differ in case alone and count as different subjects")
+
+
 def test_a_missing_manifest_is_named(tmp_path):
-    with pytest.raises(ManifestError, match=r"none\.csv: there is no such manifest"):
+    with pytest.raises(ManifestError, match=r"none\.csv: there is no such file"):
         read_manifest(tmp_path / "none.csv")
 
 
@@ -93,7 +170,7 @@ def test_require_names_every_absent_file_and_empty_cell(tmp_path):
     assert "subject p2: the `t1w` file" in str(caught.value)
 
 
-def test_the_digest_follows_people_and_splits_not_folders(tmp_path):
+def test_the_digest_follows_subjects_and_splits_not_folders(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "m.csv", "subject_id,split,t1w\np1,train,x\n")

@@ -1,16 +1,20 @@
-"""The manifest: which subjects there are, where their images lie, and which of them train."""
+"""The manifest: the subjects of a cohort, the files of their images, and their splits."""
 
 from __future__ import annotations
 
-import csv
-import difflib
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from volumetric.errors import InputError
 from volumetric.outputs import hash_json, write_csv
+from volumetric.records.record import RecordError
+from volumetric.records.table import read_cells
+
+log = logging.getLogger(__name__)
 
 CONTRASTS = ("t1w", "t2w", "pdw", "flair")
 LABELS = ("mask", "tissues", "lesions")
@@ -18,7 +22,9 @@ NATIVE = "native_"
 """Before a contrast or `mask`: the same on the raw reference scan's own grid, where `prepare` made another."""
 PATH_COLUMNS = (*CONTRASTS, *LABELS, *(NATIVE + column for column in (*CONTRASTS, "mask")))
 SPLITS = ("train", "val", "test")
-_KNOWN_COLUMNS = ("subject_id", "session_id", "split", "fold", *PATH_COLUMNS)
+_ROW_COLUMNS = ("subject_id", "session_id", "split", "fold")
+_KNOWN_COLUMNS = (*_ROW_COLUMNS, *PATH_COLUMNS)
+_REMEDY = "give the manifest as comma-separated text in UTF-8"
 
 
 class ManifestError(InputError):
@@ -27,11 +33,11 @@ class ManifestError(InputError):
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One visit of one person.
+    """One session of one subject.
 
     Attributes:
-        subject_id: the person.
-        session_id: the visit; empty where there is only one.
+        subject_id: the subject.
+        session_id: the session; empty where the subject has one only.
         split: `train`, `val`, `test`, or empty.
         fold: the cross-validation fold, or empty.
         paths: absolute path per contrast or label column that is filled in; the file may be absent.
@@ -47,11 +53,11 @@ class ManifestRow:
 
     @property
     def name(self) -> str:
-        """How messages call this row: `ms01` or `ms01/study2`."""
+        """The row's name in messages: `ms01` or `ms01/study2`."""
         return f"{self.subject_id}/{self.session_id}" if self.session_id else self.subject_id
 
     def native(self) -> ManifestRow | None:
-        """The same visit on the raw reference scan's own grid, or None where the manifest has no such columns."""
+        """The same session on the raw reference scan's own grid, or None where the manifest has no such columns."""
         paths = {c.removeprefix(NATIVE): path for c, path in self.paths.items() if c.startswith(NATIVE)}
         return replace(self, paths=paths) if paths else None
 
@@ -80,7 +86,7 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The files it came from, for messages."""
+        """The files it was read from, for messages."""
         return ", ".join(str(path) for path in self.sources)
 
     def split(self, split: str) -> tuple[ManifestRow, ...]:
@@ -88,7 +94,7 @@ class Manifest:
         return self.rows if split == "all" else tuple(row for row in self.rows if row.split == split)
 
     def digest(self) -> str:
-        """A hash of who is in it and in which split; it does not change when the files move."""
+        """Hash of the subjects, their splits and filled columns; it does not change when the files move."""
         return hash_json([[r.subject_id, r.session_id, r.split, r.fold, sorted(r.paths)] for r in self.rows])
 
     def require(self, rows: Sequence[ManifestRow], columns: Sequence[str]) -> None:
@@ -103,44 +109,27 @@ class Manifest:
 def read_manifest(*paths: Path | str) -> Manifest:
     """Read and join manifests, checking everything at once.
 
+    Subject ids that differ in case alone are different subjects; they are logged as a warning.
+
     Args:
         paths: CSV files. Relative paths in them are relative to the file they stand in.
 
     Raises:
-        ManifestError: no such file, no `subject_id` column, a misspelled known column, a repeated row, a split
-            that is none, or a subject in two splits; all problems of all files in one message.
+        ManifestError: a file that is missing or not comma-separated text, no `subject_id` column, a misspelled known
+            column, a repeated row, an unknown split, a subject in two splits, one file as two contrasts of a row, or
+            one image of two subjects in different splits; all problems of all files in one message.
     """
     problems: list[str] = []
     rows: list[ManifestRow] = []
     for path in map(Path, paths):
-        if not path.is_file():
-            raise ManifestError(f"{path}: there is no such manifest; check the path")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            try:
-                reader = csv.DictReader(file)
-                columns = [column.strip() for column in reader.fieldnames or ()]
-                reader.fieldnames = columns
-                records = list(reader)
-            except UnicodeDecodeError as error:
-                raise ManifestError(f"{path}: not a text file; a manifest is a CSV") from error
-        problems += _column_problems(path, columns)
-        if "subject_id" not in columns:
-            continue
-        for line, record in enumerate(records, start=2):
-            if None in record:
-                problems.append(f"{path} line {line}: more cells than columns")
-                continue
-            row = _row(path.resolve().parent, {k: (v or "").strip() for k, v in record.items()})
-            if not row.subject_id:
-                problems.append(f"{path} line {line}: the subject_id is empty")
-            if row.split and row.split not in SPLITS:
-                problems.append(f"{path} line {line}: split is '{row.split}', expected one of {', '.join(SPLITS)}")
-            rows.append(row)
-    problems += _row_problems(rows)
-    name = ", ".join(str(path) for path in paths)
+        own_rows, own_problems = _read_file(path)
+        rows += own_rows
+        problems += own_problems
+    problems += [*_repetitions(rows), *_shared_images(rows)]
     if not rows and not problems:
         problems.append("it has no rows")
-    _raise_if(name, problems)
+    _raise_if(", ".join(str(path) for path in paths), problems)
+    _warn_of_case(rows)
     return Manifest(tuple(rows), tuple(map(Path, paths)))
 
 
@@ -148,7 +137,7 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """Write rows as a manifest whose paths are relative to it."""
     records = []
     for row in rows:
-        record: dict[str, object] = {"subject_id": row.subject_id}
+        record = {"subject_id": row.subject_id}
         record |= {key: value for key in ("session_id", "split", "fold") if (value := getattr(row, key))}
         record |= {c: Path(os.path.relpath(p, path.parent)).as_posix() for c, p in row.paths.items()}
         records.append(record | dict(row.covariates))
@@ -157,51 +146,111 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
 
 
 def is_covariate(column: str) -> bool:
-    """Whether a column of this name is read as a covariate: neither a known one nor one misspelled."""
-    return not any(_one_letter_away(column.lower(), known) for known in _KNOWN_COLUMNS)
+    """Whether a column of this name is read as a covariate: neither a known column nor one misspelled."""
+    return _misspelled(column) is None
 
 
-def _row(folder: Path, record: Mapping[str, str]) -> ManifestRow:
+def _read_file(path: Path) -> tuple[list[ManifestRow], list[str]]:
+    """The rows of one manifest, and all that is wrong with it."""
+    overlong: list[int] = []
+    try:
+        columns, records = read_cells(path, remedy=_REMEDY, overlong=overlong)
+    except RecordError as error:
+        return [], [str(error)]
+    problems = list(_column_problems(path, columns))
+    if "subject_id" not in columns:
+        return [], problems
+    problems += [f"{path} line {line}: more cells than columns" for line in overlong]
+    folder = path.resolve().parent
+    rows = [_row(folder, {column: text.strip() for column, text in record.items()}) for record in records]
+    for line, row in enumerate(rows, start=2):
+        if not row.subject_id:
+            problems.append(f"{path} line {line}: the subject_id is empty")
+        if row.split and row.split not in SPLITS:
+            problems.append(f"{path} line {line}: split is '{row.split}', expected one of {', '.join(SPLITS)}")
+    return rows, problems
+
+
+def _row(folder: Path, cells: Mapping[str, str]) -> ManifestRow:
     return ManifestRow(
-        **{key: record.get(key, "") for key in ("subject_id", "session_id", "split", "fold")},
-        paths={column: folder / record[column] for column in PATH_COLUMNS if record.get(column)},
-        covariates={column: value for column, value in record.items() if column not in _KNOWN_COLUMNS},
+        **{column: cells.get(column, "") for column in _ROW_COLUMNS},
+        paths={column: folder / cells[column] for column in PATH_COLUMNS if cells.get(column)},
+        covariates={column: text for column, text in cells.items() if column not in _KNOWN_COLUMNS},
     )
 
 
-def _column_problems(path: Path, columns: Sequence[str]) -> list[str]:
-    problems = []
+def _column_problems(path: Path, columns: Sequence[str]) -> Iterator[str]:
     if "subject_id" not in columns:
-        problems.append(f"{path}: the column `subject_id` is missing (columns are: {', '.join(columns) or 'none'})")
+        yield f"{path}: {_missing_subject_id(columns)}"
     for column in columns:
-        if column in _KNOWN_COLUMNS:
-            continue
-        meant = next((known for known in _KNOWN_COLUMNS if _one_letter_away(column.lower(), known)), None)
-        if meant and meant not in columns:
-            problems.append(f"{path}: the column `{column}` looks like `{meant}` misspelled; rename it")
-    problems += [
-        f"{path}: the column `{c}` stands there twice" for c in sorted({c for c in columns if columns.count(c) > 1})
-    ]
-    return problems
+        known = None if column in _KNOWN_COLUMNS else _misspelled(column)
+        if known and known not in columns:
+            yield f"{path}: the column `{column}` looks like `{known}` misspelled; rename it"
+    for column, count in Counter(columns).items():
+        if count > 1:
+            yield f"{path}: the column `{column}` is there {count} times; keep one"
 
 
-def _row_problems(rows: Sequence[ManifestRow]) -> list[str]:
-    problems = []
-    seen: set[tuple[str, str]] = set()
+def _missing_subject_id(columns: Sequence[str]) -> str:
+    if any(delimiter in column for column in columns for delimiter in ";\t"):
+        return f"the cells are separated by semicolons or tabs; {_REMEDY}"
+    return f"the column `subject_id` is missing (columns are: {', '.join(columns) or 'none'}); add it"
+
+
+def _repetitions(rows: Sequence[ManifestRow]) -> Iterator[str]:
+    """Sessions listed twice, and subjects in two splits."""
+    sessions: set[tuple[str, str]] = set()
     splits: dict[str, set[str]] = {}
     for row in rows:
         key = (row.subject_id, row.session_id)
-        if key in seen:
-            problems.append(f"subject {row.name} stands there twice; give each visit its own session_id")
-        seen.add(key)
+        if key in sessions:
+            yield f"subject {row.name} is listed twice; give each session a session_id of its own"
+        sessions.add(key)
         splits.setdefault(row.subject_id, set()).add(row.split)
-    for subject, found in splits.items():
-        if len(found) > 1:
-            named = " and ".join(sorted(split or "none" for split in found))
-            problems.append(
-                f"subject {subject} is in more than one split ({named}); keep all visits of a person in one"
-            )
-    return problems
+    for subject, own in splits.items():
+        if len(own) > 1:
+            names = " and ".join(sorted(split or "none" for split in own))
+            yield f"subject {subject} is in more than one split ({names}); keep all sessions of a subject in one"
+
+
+def _shared_images(rows: Sequence[ManifestRow]) -> Iterator[str]:
+    """One file as two contrasts of a row, or as an image of two subjects in different splits.
+
+    Labels may be shared: subjects in one template space have one mask.
+    """
+    owners: dict[str, ManifestRow] = {}
+    for row in rows:
+        columns: dict[str, str] = {}
+        for column in CONTRASTS:
+            if column not in row.paths:
+                continue
+            path = os.path.normpath(row.paths[column])
+            if path in columns:
+                yield f"subject {row.name}: `{columns[path]}` and `{column}` are the same file {path}; correct one"
+            columns[path] = column
+        for path in columns:
+            owner = owners.setdefault(path, row)
+            if owner.subject_id != row.subject_id and owner.split != row.split and owner.split and row.split:
+                yield (
+                    f"subjects {owner.name} ({owner.split}) and {row.name} ({row.split}) have the same file {path}; "
+                    "correct the path, or keep them in one split as sessions of one subject"
+                )
+
+
+def _warn_of_case(rows: Sequence[ManifestRow]) -> None:
+    """Log subject ids that differ in case alone: most are one subject, and many disks give them one folder."""
+    subjects: dict[str, str] = {}
+    pairs = []
+    for subject in dict.fromkeys(row.subject_id for row in rows):
+        other = subjects.setdefault(subject.casefold(), subject)
+        if other != subject:
+            pairs.append(f"{other} and {subject}")
+    if pairs:
+        log.warning(
+            "%s differ in case alone and count as different subjects; give one subject one subject_id, and two "
+            "subjects ids that a disk ignoring case tells apart",
+            ", ".join(pairs[:5]) + (f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""),
+        )
 
 
 def _absent(rows: Sequence[ManifestRow], columns: Sequence[str]) -> list[str]:
@@ -213,6 +262,11 @@ def _absent(rows: Sequence[ManifestRow], columns: Sequence[str]) -> list[str]:
             except ManifestError as error:
                 problems.append(str(error))
     return problems
+
+
+def _misspelled(column: str) -> str | None:
+    """The known column that a column's name is, or is one letter away from."""
+    return next((known for known in _KNOWN_COLUMNS if _one_letter_away(column.lower(), known)), None)
 
 
 def _one_letter_away(a: str, b: str) -> bool:
@@ -229,12 +283,10 @@ def _one_letter_away(a: str, b: str) -> bool:
 
 
 def _raise_if(name: str, problems: Sequence[str]) -> None:
-    if problems:
-        shown = [*problems[:20], *([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])]
-        head = f"{name}: " if len(problems) == 1 else f"{name}: {len(problems)} problems:\n  "
-        raise ManifestError(head + "\n  ".join(shown))
-
-
-def closest(word: str, known: Sequence[str]) -> str | None:
-    """The known word nearest to a misspelled one, or None if none is near."""
-    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.5)), None)
+    if not problems:
+        return
+    if len(problems) == 1:
+        (problem,) = problems
+        raise ManifestError(problem if problem.startswith(name) else f"{name}: {problem}")
+    shown = [*problems[:20], *([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])]
+    raise ManifestError(f"{name}: {len(problems)} problems:\n  " + "\n  ".join(shown))

@@ -48,7 +48,7 @@ def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder):
     out = tmp_path / "out"
     train, infer = ("train", "--config", TINY, "--out", out), ("infer", "--model", run_folder, "--out", out)
     cases = {
-        (*train, tmp_path / "none.csv"): "there is no such manifest",
+        (*train, tmp_path / "none.csv"): "there is no such file",
         (*train, no_column): "the column `subject_id` is missing",
         (*train, two_splits): "subject p0 is in more than one split (test and train)",
         (*train, no_target): "subject p0: no `t2w` is given",

@@ -20,9 +20,9 @@ def test_discover_says_what_it_found_and_what_it_skipped(tmp_path):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "layout folders (33 NIfTI files with other names)"
-    assert lines[1] == "4 people, 4 visits, 3 of them with t1w and t2w"
+    assert lines[1] == "4 subjects, 4 sessions, 3 of them with t1w and t2w"
     assert lines[2] == "t1w: 4, t2w: 3"
-    assert lines[3] == "people in train: 2, val: 1, test: 1"
+    assert lines[3] == "subjects in train: 2, val: 1, test: 1"
     assert lines[4] == f"skipped: 26, all in {tmp_path / 'm_skipped.csv'}"
     assert lines[-2] == "  and 6 more"
     assert lines[-1] == str(tmp_path / "m.csv")
@@ -32,7 +32,7 @@ def test_discover_says_what_it_found_and_what_it_skipped(tmp_path):
 def test_discover_folds_and_options(tmp_path):
     write_cohort(tmp_path / "in", ["train"] * 4)
     options = ("--out", tmp_path / "m.csv", "--folds", 2, "--seed", 3)
-    assert "people in fold 0: 2, fold 1: 2" in run("discover", tmp_path / "in", *options).stdout
+    assert "subjects in fold 0: 2, fold 1: 2" in run("discover", tmp_path / "in", *options).stdout
     with pytest.raises(InputError, match="three numbers"):
         run("discover", tmp_path / "in", "--out", tmp_path / "m.csv", "--split", "70,30")
 

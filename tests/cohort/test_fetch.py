@@ -81,7 +81,7 @@ def names(folder):
 
 def test_everything_is_fetched_recorded_and_extracted(server, tmp_path):
     fetched = fetch("ixi", tmp_path, base_url=server.url)
-    assert (fetched.num_people, fetched.num_new, fetched.num_there) == (3, 5, 0)
+    assert (fetched.num_subjects, fetched.num_new, fetched.num_present) == (3, 5, 0)
     assert names(tmp_path) == [
         "IXI-T1.tar", "IXI-T1/IXI002-Guys-0828-T1.nii.gz", "IXI-T1/IXI012-HH-1211-T1.nii.gz",
         "IXI-T1/IXI035-IOP-0873-T1.nii.gz", "IXI-T2.tar", "IXI-T2/IXI012-HH-1211-T2.nii.gz",
@@ -93,13 +93,13 @@ def test_everything_is_fetched_recorded_and_extracted(server, tmp_path):
     assert checksums == {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
     asked = len(server.ranges)
     again = fetch("ixi", tmp_path, base_url=server.url)
-    assert (again.num_new, again.num_there) == (0, 5)
+    assert (again.num_new, again.num_present) == (0, 5)
     assert len(server.ranges) == asked
 
 
 def test_the_first_people_are_those_of_every_archive(server, tmp_path):
     fetched = fetch("ixi", tmp_path, subjects=1, base_url=server.url)
-    assert fetched.num_people == 1
+    assert fetched.num_subjects == 1
     assert [n for n in names(tmp_path) if n.endswith(".gz")] == [
         "IXI-T1/IXI012-HH-1211-T1.nii.gz", "IXI-T2/IXI012-HH-1211-T2.nii.gz"
     ]  # fmt: skip
@@ -193,3 +193,10 @@ def test_a_missing_package_names_the_command(tmp_path, monkeypatch):
     with pytest.raises(FetchError, match=r"pip install 'volumetric\[fetch\]'"):
         fetch("ixi", tmp_path)
     assert module.BASE_URLS["ixi"].endswith("/IXI/")
+
+
+def test_a_damaged_record_of_checksums_is_one_sentence(tmp_path):
+    for content in ("{ not json", '{"IXI-T1.tar": 7}', "[]"):
+        (tmp_path / "checksums.json").write_text(content)
+        with pytest.raises(FetchError, match=r"checksums\.json: not a record of checksums; delete it"):
+            fetch("ixi", tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from volumetric.cohort import phantom as module
-from volumetric.cohort.phantom import PhantomError, phantom, split_of
+from volumetric.cohort.phantom import PhantomError, PhantomRecord, PhantomTask, phantom, split_of
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import read_image
 from volumetric.manifest import read_manifest
@@ -62,7 +62,7 @@ def test_subject_is_the_same_in_a_smaller_cohort(five, tmp_path):
     assert read_manifest(tmp_path / "manifest.csv").rows[1].split == "test"
 
 
-def test_another_seed_gives_another_person(five, tmp_path):
+def test_another_seed_gives_another_subject(five, tmp_path):
     phantom(tmp_path, subjects=1, seed=4, spacing_mm=4.0)
     assert content(tmp_path / "sim000") != content(five / "sim000")
 
@@ -118,3 +118,9 @@ def test_a_subject_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_image", full)
     with pytest.raises(PhantomError, match=r"1 of 1 subjects failed: sim000 \(no space left\)"):
         phantom(tmp_path, subjects=1, spacing_mm=4.0)
+
+
+def test_the_record_reads_back_the_numbers_that_were_drawn(five):
+    record = PhantomRecord.read(five / "phantom.json")
+    assert sorted(record.subjects) == [f"sim00{k}" for k in range(5)]
+    assert record.subjects["sim002"] == PhantomTask(five, seed=3, spacing_mm=4.0).finished(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from volumetric.cohort.discover import Discovery
 
 _SHOWN = 20
+_SPLITS = ("train", "val", "test")
 
 
 def discover(
@@ -24,23 +26,23 @@ def discover(
     derivatives: Annotated[bool, typer.Option("--derivatives", help="BIDS: take derivatives/ too.")] = False,
     spreadsheet: Annotated[Path | None, typer.Option(help="IXI: its spreadsheet, exported as CSV.")] = None,
     folder_names: Annotated[
-        bool, typer.Option("--folder-names", help="DICOM: call people by their folders. Those may hold names.")
+        bool, typer.Option("--folder-names", help="DICOM: name subjects by their folders, which may hold names.")
     ] = False,
-    split: Annotated[str, typer.Option(help="Fractions of people: train,val,test.")] = "0.7,0.15,0.15",
+    split: Annotated[str, typer.Option(help="Fractions of subjects: train,val,test.")] = "0.7,0.15,0.15",
     folds: Annotated[int | None, typer.Option(help="Fill the column fold instead of split.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     stratify: Annotated[str, typer.Option(help="Covariates, with commas between; the most important first.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Write over a manifest that differs.")] = False,
 ) -> None:
-    """Find everybody's scans in a folder, check them, split people, and write a manifest.
+    """Find the scans of all subjects in a folder, check them, split the subjects, and write a manifest.
 
     Examples: `volumetric discover /data/bids --out my.csv --stratify site,sex,age`
     · `volumetric discover scans --out my.csv --pattern "{site}/{subject_id}_{contrast}.nii.gz"`
     """
     from volumetric.cli.options import fractions
-    from volumetric.cohort.discover import discover as run
+    from volumetric.cohort.discover import discover as run_discover
 
-    discovery = run(
+    discovery = run_discover(
         root,
         out,
         layout=layout,
@@ -54,27 +56,37 @@ def discover(
         stratify=[word.strip() for word in stratify.split(",") if word.strip()],
         fresh=fresh,
     )
-    _show(discovery)
-
-
-def _show(discovery: Discovery) -> None:
-    """Who was found, then what was skipped and why."""
-    rows = discovery.rows
-    columns = Counter(column for row in rows for column in row.paths)
-    people = {row.subject_id for row in rows}
-    pairs = sum({"t1w", "t2w"} <= row.paths.keys() for row in rows)
-    parts = Counter({row.subject_id: row.split or f"fold {row.fold}" for row in rows}.values())
-    print(f"layout {discovery.layout} ({discovery.evidence})")
-    print(f"{len(people)} people, {len(rows)} visits, {pairs} of them with t1w and t2w")
-    print(", ".join(f"{column}: {count}" for column, count in columns.items()))
-    order = [part for part in ("train", "val", "test") if part in parts] or sorted(parts)
-    print("people in " + ", ".join(f"{part}: {parts[part]}" for part in order))
-    if discovery.num_off_grid:
-        print(f"{discovery.num_off_grid} visits have contrasts on different grids; bring each onto one before training")
-    if discovery.skipped:
-        print(f"skipped: {len(discovery.skipped)}, all in {discovery.skipped_table}")
-        for path, reason in discovery.skipped[:_SHOWN]:
-            print(f"  {path}: {reason}")
-        if len(discovery.skipped) > _SHOWN:
-            print(f"  and {len(discovery.skipped) - _SHOWN} more")
+    for line in (*_summary(discovery), *_skipped(discovery)):
+        print(line)
     print(discovery.manifest)
+
+
+def _summary(discovery: Discovery) -> Iterator[str]:
+    """The subjects and their images."""
+    rows = discovery.rows
+    pairs = sum({"t1w", "t2w"} <= row.paths.keys() for row in rows)
+    columns = Counter(column for row in rows for column in row.paths)
+    parts = Counter({row.subject_id: row.split or f"fold {row.fold}" for row in rows}.values())
+    yield f"layout {discovery.layout} ({discovery.evidence})"
+    yield f"{parts.total()} subjects, {len(rows)} sessions, {pairs} of them with t1w and t2w"
+    yield ", ".join(f"{column}: {count}" for column, count in columns.items())
+    yield "subjects in " + ", ".join(f"{part}: {parts[part]}" for part in sorted(parts, key=_order))
+    if discovery.num_off_grid:
+        yield (
+            f"{discovery.num_off_grid} sessions have contrasts on different grids; "
+            "put them on one with `volumetric prepare` before training"
+        )
+
+
+def _order(part: str) -> str:
+    """Splits in the order of their use, folds by number."""
+    return str(_SPLITS.index(part)) if part in _SPLITS else part
+
+
+def _skipped(discovery: Discovery) -> Iterator[str]:
+    """The first files that were skipped, with the reasons."""
+    if discovery.skipped:
+        yield f"skipped: {len(discovery.skipped)}, all in {discovery.skipped_table}"
+        yield from (f"  {path}: {reason}" for path, reason in discovery.skipped[:_SHOWN])
+    if len(discovery.skipped) > _SHOWN:
+        yield f"  and {len(discovery.skipped) - _SHOWN} more"

@@ -12,20 +12,23 @@ def fetch(
     dataset: Annotated[str, typer.Argument(help="ixi.", metavar="DATASET")],
     out: Annotated[Path, typer.Option(help="Folder for archives and scans.")],
     subjects: Annotated[
-        int | None, typer.Option(help="Extract only the first people; the archives are downloaded whole all the same.")
+        int | None,
+        typer.Option(help="Extract only the first subjects; the archives are downloaded whole all the same."),
     ] = None,
-    contrast: Annotated[str, typer.Option(help="Which of t1w, t2w, pdw, with commas between.")] = "t1w,t2w",
-    base_url: Annotated[str | None, typer.Option(help="A mirror's address.")] = None,
+    contrast: Annotated[str, typer.Option(help="Some of t1w, t2w, pdw, with commas between.")] = "t1w,t2w",
+    base_url: Annotated[str | None, typer.Option(help="Address of a mirror.")] = None,
 ) -> None:
-    """Download a public data set and extract it. Repeating goes on where it stopped.
+    """Download a public data set and extract it. Repeating it resumes.
 
-    IXI: about 600 healthy people with T1w, T2w and PDw, several GB an archive, license CC BY-SA 3.0.
+    IXI: about 600 healthy subjects with T1w, T2w and PDw, several GB an archive, license CC BY-SA 3.0.
 
     Example: `volumetric fetch ixi --out data/ixi --subjects 20`
     """
-    from volumetric.cohort.fetch import fetch as run
+    from volumetric.cohort.fetch import fetch as run_fetch
 
     contrasts = [word.strip() for word in contrast.split(",") if word.strip()]
-    fetched = run(dataset, out, subjects=subjects, contrasts=contrasts, base_url=base_url)
-    print(f"{fetched.num_people} people: {fetched.num_new} scans extracted, {fetched.num_there} were there already")
+    fetched = run_fetch(dataset, out, subjects=subjects, contrasts=contrasts, base_url=base_url)
+    print(
+        f"{fetched.num_subjects} subjects: {fetched.num_new} scans extracted, {fetched.num_present} were there already"
+    )
     print(f"next: volumetric discover {out} --layout ixi --out {out / 'manifest.csv'}")

@@ -1,1 +1,1 @@
-"""Who there is: `discover` lists scans, `fetch` brings a public data set, `phantom` makes people where none are."""
+"""Cohorts of subjects: listed in a folder of scans, downloaded as a public data set, or simulated."""

@@ -1,4 +1,4 @@
-"""BIDS data sets: people, visits and contrasts by BIDS' own rules for names."""
+"""BIDS data sets: subjects, sessions and contrasts by the BIDS rules for file names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from volumetric.cohort.candidates import Candidate, Found, Skipped, Visit, relative
-from volumetric.cohort.tables import read_table
+from volumetric.cohort.candidates import Candidate, Listing, SessionKey, Skipped, relative
+from volumetric.cohort.tables import SubjectTable, read_table
 from volumetric.imaging.nifti import SUFFIXES, stem
 from volumetric.manifest import is_covariate
 
@@ -22,8 +22,8 @@ _RULE = (
 
 
 @dataclass(frozen=True)
-class Name:
-    """A file name by BIDS: `sub-01_ses-2_acq-hires_T1w.nii.gz`.
+class BidsName:
+    """The parts of a BIDS file name: `sub-01_ses-2_acq-hires_T1w.nii.gz`.
 
     Attributes:
         entities: labels by key, `{"sub": "01", "ses": "2", "acq": "hires"}`.
@@ -34,12 +34,12 @@ class Name:
     suffix: str
 
 
-def find(root: Path, *, derivatives: bool = False) -> Found:
-    """Read the names below `sub-*/[ses-*/]anat/`, the sidecars, and the tables of people and sessions.
+def find(root: Path, *, derivatives: bool = False) -> Listing:
+    """List the images below `sub-*/[ses-*/]anat/`, with covariates from sidecars and the tables of participants.
 
     Args:
         root: the data set.
-        derivatives: also look below `derivatives/`: its brain and lesion masks, and its images instead of the raw
+        derivatives: also search `derivatives/`: its brain and lesion masks, and its images instead of the raw
             ones. Images in another space (`space-`) and synthetic ones (`desc-synth`) are never taken.
     """
     candidates: list[Candidate] = []
@@ -56,46 +56,55 @@ def find(root: Path, *, derivatives: bool = False) -> Found:
             else:
                 skipped.append(Skipped(relative(path, root), outcome))
     covariates, problems = _covariates(root)
-    return Found(tuple(candidates), tuple(skipped + problems), covariates)
+    return Listing(tuple(candidates), tuple(skipped + problems), covariates)
 
 
-def parse(file_name: str) -> Name | None:
-    """The entities and the suffix of a file name, or None if it is none of BIDS."""
+def parse_name(file_name: str) -> BidsName | None:
+    """The entities and the suffix of a file name, or None if the name is not by BIDS."""
     *pairs, suffix = stem(Path(file_name)).split("_")
     if not pairs or not all(_ENTITY.fullmatch(pair) for pair in pairs) or not suffix.isalnum():
         return None
     entities = dict(pair.split("-", 1) for pair in pairs)
-    return Name(entities, suffix) if "sub" in entities and len(entities) == len(pairs) else None
+    return BidsName(entities, suffix) if "sub" in entities and len(entities) == len(pairs) else None
 
 
-def column_of(name: Name) -> tuple[str, str]:
-    """The manifest's column of a name and "", or "" and why it has none."""
-    entities = name.entities
+def column_of(name: BidsName) -> tuple[str, str]:
+    """The manifest's column of a name and "", or "" and the reason why it has none."""
     if name.suffix in ("mask", "roi"):
-        what = f"{entities.get('label', '')} {entities.get('desc', '')}".lower()
-        if "lesion" in what:
-            return "lesions", ""
-        if not what.strip() or "brain" in what:
-            return "mask", ""
-        return "", "neither a brain mask nor a lesion mask by its label or desc"
+        return _mask_column(name)
     if name.suffix == "dseg":
         return "", "the classes of a dseg are numbered differently from tool to tool; fill `tissues` by hand"
     if name.suffix not in SUFFIX_COLUMNS:
         return "", f"the suffix {name.suffix} is none of {', '.join(SUFFIX_COLUMNS)}, mask"
+    reason = _exclusion(name.entities)
+    return ("", reason) if reason else (SUFFIX_COLUMNS[name.suffix], "")
+
+
+def _mask_column(name: BidsName) -> tuple[str, str]:
+    region = f"{name.entities.get('label', '')} {name.entities.get('desc', '')}".lower()
+    if "lesion" in region:
+        return "lesions", ""
+    if not region.strip() or "brain" in region:
+        return "mask", ""
+    return "", "neither a brain mask nor a lesion mask by its label or desc"
+
+
+def _exclusion(entities: Mapping[str, str]) -> str:
+    """The reason why an image is not taken, or ""."""
     if "ce" in entities:
-        return "", f"a contrast agent was given (ce-{entities['ce']}), which makes it another contrast"
+        return f"a contrast agent was given (ce-{entities['ce']}), which makes it another contrast"
     if entities.get("part", "mag") != "mag":
-        return "", f"part-{entities['part']} is no magnitude image"
+        return f"part-{entities['part']} is no magnitude image"
     if "chunk" in entities:
-        return "", "chunk- is a part of the head"
+        return "chunk- is a part of the volume"
     if "synth" in entities.get("desc", ""):
-        return "", "a synthetic image (desc-synth) is nobody's scan"
-    return SUFFIX_COLUMNS[name.suffix], ""
+        return "a synthetic image (desc-synth) is no scan"
+    return ""
 
 
 def _candidate(path: Path, root: Path) -> Candidate | str:
-    """The file as a candidate, or why it is none."""
-    name = parse(path.name)
+    """The file as a candidate, or the reason why it is none."""
+    name = parse_name(path.name)
     if name is None:
         return "its name is not by BIDS (sub-<label>[_<key>-<label>...]_<suffix>.nii.gz)"
     column, reason = column_of(name)
@@ -115,7 +124,7 @@ def _candidate(path: Path, root: Path) -> Candidate | str:
     return Candidate(path, subject, session, column, rank, _RULE, _sidecar(path, name, root))
 
 
-def _sidecar(path: Path, name: Name, root: Path) -> dict[str, str]:
+def _sidecar(path: Path, name: BidsName, root: Path) -> dict[str, str]:
     """The field strength from the file's own JSON or, by BIDS' inheritance, one of the same suffix above it."""
     own = path.with_name(f"{stem(path)}.json")
     places = [own]
@@ -133,29 +142,33 @@ def _sidecar(path: Path, name: Name, root: Path) -> dict[str, str]:
     return {}
 
 
-def _inherits(sidecar: Path, name: Name) -> bool:
+def _inherits(sidecar: Path, name: BidsName) -> bool:
     *pairs, suffix = sidecar.stem.split("_")
     known = {f"{key}-{label}" for key, label in name.entities.items()}
     return suffix == name.suffix and set(pairs) <= known
 
 
-def _covariates(root: Path) -> tuple[dict[Visit, dict[str, str]], list[Skipped]]:
-    """participants.tsv for the people and sub-*/sub-*_sessions.tsv for their visits."""
-    covariates: dict[Visit, dict[str, str]] = {}
+def _covariates(root: Path) -> tuple[dict[SessionKey, dict[str, str]], list[Skipped]]:
+    """Covariates of subjects from participants.tsv, and of sessions from sub-*/sub-*_sessions.tsv."""
+    covariates: dict[SessionKey, dict[str, str]] = {}
     skipped: list[Skipped] = []
-    people = root / "participants.tsv"
-    if people.is_file():
-        table = read_table(people, "participant_id", delimiter="\t")
-        skipped += [Skipped(people.name, f"{name}: {reason}") for name, reason in table.problems]
-        for name, cells in table.records.items():
+    participants = root / "participants.tsv"
+    if participants.is_file():
+        table = read_table(participants, "participant_id", delimiter="\t")
+        skipped += _skipped_cells(table, participants.name)
+        for name, cells in table.cells.items():
             covariates[name.removeprefix("sub-"), ""] = _renamed(cells, "participants")
     for path in sorted(root.glob("sub-*/sub-*_sessions.tsv")):
         table = read_table(path, "session_id", delimiter="\t")
-        skipped += [Skipped(relative(path, root), f"{name}: {reason}") for name, reason in table.problems]
+        skipped += _skipped_cells(table, relative(path, root))
         subject = path.parent.name.removeprefix("sub-")
-        for name, cells in table.records.items():
+        for name, cells in table.cells.items():
             covariates[subject, name.removeprefix("ses-")] = _renamed(cells, "sessions")
     return covariates, skipped
+
+
+def _skipped_cells(table: SubjectTable, name: str) -> list[Skipped]:
+    return [Skipped(name, f"{conflict.key}: {conflict.reason}") for conflict in table.conflicts]
 
 
 def _renamed(cells: Mapping[str, str], table: str) -> dict[str, str]:

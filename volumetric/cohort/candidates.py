@@ -1,4 +1,4 @@
-"""From files that might be somebody's scan to one checked file a contrast and visit, with a reason for every other."""
+"""Candidate files of a folder, and the selection of one checked file per session and column."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from volumetric.manifest import CONTRASTS, LABELS, PATH_COLUMNS, ManifestRow
 MAX_READERS = 4
 """Scans that are read at once: each is held in memory whole."""
 
-Visit = tuple[str, str]
-"""Subject and session."""
+SessionKey = tuple[str, str]
+"""Ids of the subject and the session."""
 
 
 class Skipped(NamedTuple):
@@ -27,7 +27,7 @@ class Skipped(NamedTuple):
 
     Attributes:
         path: relative to the folder that was searched; never a DICOM file's own path, which may hold a name.
-        reason: why.
+        reason: why it was skipped.
     """
 
     path: str
@@ -40,11 +40,12 @@ class Candidate:
 
     Attributes:
         path: the file.
-        subject_id: the person.
-        session_id: the visit; empty where the layout names none.
+        subject_id: the subject.
+        session_id: the session; empty where the layout names none.
         column: the contrast or label.
-        rank: of several that can be read the one with the smallest rank is taken.
-        rule: what to say of those that are not taken.
+        rank: of several readable files the one with the smallest rank is taken; as long as that of every other
+            candidate of the layout.
+        rule: the reason given for those that are not taken.
         covariates: known from this file alone; the taken files' are joined, the first contrast's first.
     """
 
@@ -52,34 +53,39 @@ class Candidate:
     subject_id: str
     session_id: str
     column: str
-    rank: tuple[object, ...] = ()
-    rule: str = "another file of this contrast and visit comes before it"
+    rank: tuple[float, ...] = ()
+    rule: str = "another file of this contrast and session comes before it"
     covariates: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> SessionKey:
+        """The subject and session."""
+        return self.subject_id, self.session_id
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a layout's own rules make of a folder.
+class Listing:
+    """The files and covariates of a folder by the rules of its layout.
 
     Attributes:
         candidates: files for the manifest, not yet opened.
-        skipped: what the rules leave out.
-        covariates: per visit; those under session "" hold for all visits of the person.
+        skipped: files that the rules leave out.
+        covariates: per session; those under session "" hold for all sessions of the subject.
     """
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...] = ()
-    covariates: Mapping[Visit, Mapping[str, str]] = field(default_factory=dict)
+    covariates: Mapping[SessionKey, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What became of the candidates.
+class Selection:
+    """The rows that candidates make.
 
     Attributes:
-        rows: one per visit with at least one contrast, in order of subject and session; no split yet.
+        rows: one per session with at least one contrast, in order of subject and session; no split yet.
         skipped: every candidate that is in no row, with the reason.
-        num_off_grid: visits whose contrasts do not lie on one grid.
+        num_off_grid: sessions whose contrasts do not lie on one grid.
     """
 
     rows: tuple[ManifestRow, ...]
@@ -87,42 +93,27 @@ class Choice:
     num_off_grid: int
 
 
-def choose(found: Found, root: Path) -> Choice:
-    """Read every candidate and take one a cell; where the first by rank is damaged, the next.
+def select(listing: Listing, root: Path) -> Selection:
+    """Read every candidate and take one per session and column; where the first by rank is damaged, the next.
 
     Args:
-        found: the candidates.
+        listing: the candidates.
         root: the folder that was searched; names in `skipped` are relative to it.
     """
-    spaces = _read_all(found.candidates)
-    cells: dict[tuple[Visit, str], list[Candidate]] = {}
-    for candidate in found.candidates:
-        cells.setdefault(((candidate.subject_id, candidate.session_id), candidate.column), []).append(candidate)
-    taken: dict[Visit, dict[str, Candidate]] = {}
-    skipped = list(found.skipped)
-    for (visit, column), rivals in cells.items():
-        for candidate in sorted(rivals, key=lambda c: (*c.rank, c.path.as_posix())):
-            space = spaces[candidate.path, column]
-            if isinstance(space, str):
-                skipped.append(Skipped(relative(candidate.path, root), space))
-            elif column in taken.setdefault(visit, {}):
-                winner = relative(taken[visit][column].path, root)
-                skipped.append(Skipped(relative(candidate.path, root), f"{candidate.rule}; taken: {winner}"))
-            else:
-                taken[visit][column] = candidate
+    spaces = _read_all(listing.candidates)
+    sessions, rejected = _take_first_readable(listing.candidates, spaces, root)
+    skipped = [*listing.skipped, *rejected]
     rows = []
     num_off_grid = 0
-    for visit in sorted(taken):
-        files = {column: taken[visit][column] for column in PATH_COLUMNS if column in taken[visit]}
-        grids = [spaces[files[c].path, c] for c in files if c in CONTRASTS]
+    for key, files in sorted(sessions.items()):
+        grids = [spaces[files[contrast].path, contrast] for contrast in CONTRASTS if contrast in files]
         if not grids:
-            skipped += [
-                Skipped(relative(c.path, root), "this visit has labels but no contrast") for c in files.values()
-            ]
+            reason = "this session has labels but no contrast"
+            skipped += [Skipped(relative(candidate.path, root), reason) for candidate in files.values()]
             continue
         num_off_grid += any(not _same(a, b) for a, b in pairwise(grids))
-        rows.append(_row(visit, files, found.covariates))
-    return Choice(tuple(rows), tuple(sorted(skipped)), num_off_grid)
+        rows.append(_row(key, files, listing.covariates))
+    return Selection(tuple(rows), tuple(sorted(skipped)), num_off_grid)
 
 
 def relative(path: Path, root: Path) -> str:
@@ -130,13 +121,37 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _row(visit: Visit, files: Mapping[str, Candidate], covariates: Mapping[Visit, Mapping[str, str]]) -> ManifestRow:
-    subject, session = visit
+def _take_first_readable(
+    candidates: Sequence[Candidate], spaces: Mapping[tuple[Path, str], Space | str], root: Path
+) -> tuple[dict[SessionKey, dict[str, Candidate]], list[Skipped]]:
+    """The candidate of each session and column, and the others with the reasons."""
+    sessions: dict[SessionKey, dict[str, Candidate]] = {}
+    skipped = []
+    for candidate in sorted(candidates, key=lambda c: (*c.rank, c.path.as_posix())):
+        files = sessions.setdefault(candidate.key, {})
+        name = relative(candidate.path, root)
+        space = spaces[candidate.path, candidate.column]
+        if isinstance(space, str):
+            skipped.append(Skipped(name, space))
+        elif candidate.column in files:
+            taken = relative(files[candidate.column].path, root)
+            skipped.append(Skipped(name, f"{candidate.rule}; taken: {taken}"))
+        else:
+            files[candidate.column] = candidate
+    return sessions, skipped
+
+
+def _row(
+    key: SessionKey, files: Mapping[str, Candidate], covariates: Mapping[SessionKey, Mapping[str, str]]
+) -> ManifestRow:
+    """The row of a session; covariates of the session come before those of the subject, and these before a file's."""
+    subject, session = key
+    ordered = {column: files[column] for column in PATH_COLUMNS if column in files}
     joined: dict[str, str] = {}
-    own = [candidate.covariates for candidate in files.values()]
-    for source in (covariates.get(visit, {}), covariates.get((subject, ""), {}), *own):
-        joined |= {key: value for key, value in source.items() if value and not joined.get(key)}
-    paths = {column: candidate.path for column, candidate in files.items()}
+    own = [candidate.covariates for candidate in ordered.values()]
+    for source in (covariates.get(key, {}), covariates.get((subject, ""), {}), *own):
+        joined |= {name: value for name, value in source.items() if value and not joined.get(name)}
+    paths = {column: candidate.path for column, candidate in ordered.items()}
     return ManifestRow(subject, session, paths=paths, covariates=joined)
 
 

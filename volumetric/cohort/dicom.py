@@ -1,6 +1,6 @@
-"""DICOM folders: series found by their headers, people by pseudonyms, volumes through dcm2niix.
+"""DICOM folders: series by their headers, subjects under pseudonyms, volumes through dcm2niix.
 
-No name, birth date, patient number or path of a DICOM file leaves this module unless folder names are asked for.
+No name, birth date, patient number or path of a DICOM file leaves this module unless folder names are requested.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from volumetric.batch.subjects import progress
-from volumetric.cohort.candidates import Candidate, Found, Skipped
+from volumetric.cohort.acquisition import classify
+from volumetric.cohort.candidates import Candidate, Listing, Skipped
 from volumetric.cohort.headers import (
     Header,
     Series,
+    acquisition_of,
     age_of,
-    gap,
+    gap_of,
     missing_bytes,
     number,
-    person_of,
-    settings_of,
+    patient_of,
     study_of,
+    text,
     value,
     words,
 )
-from volumetric.cohort.sequence import classify
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import ImageError, read_image, write_image
 from volumetric.outputs import hash_bytes
@@ -60,17 +62,17 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def find(root: Path, nifti_folder: Path, *, folder_names: bool = False) -> Found:
-    """Find, classify and convert every series below a folder.
+def find(root: Path, nifti_folder: Path, *, folder_names: bool = False) -> Listing:
+    """Read, classify and convert every series below a folder.
 
-    People are numbered p001, p002, ... in the order of their first files' paths; a person is a patient number with
-    a birth date, or, without a number, a name with a birth date, or a study. Visits are numbered by date where
+    Subjects are numbered p001, p002, ... in the order of their first files' paths; a subject is a patient number with
+    a birth date, or, without a number, a name with a birth date, or a study. Sessions are numbered by date where
     there are several.
 
     Args:
         root: the folder.
-        nifti_folder: where converted volumes go, named by a hash of their images; what is there is not made again.
-        folder_names: people are called by the first folder below `root`, and messages name files.
+        nifti_folder: of converted volumes, named by a hash of their images; one that is there is not made again.
+        folder_names: subjects are named by the first folder below `root`, and messages name files.
 
     Raises:
         DicomError: pydicom or dcm2niix is not installed.
@@ -82,10 +84,10 @@ def find(root: Path, nifti_folder: Path, *, folder_names: bool = False) -> Found
         warnings.simplefilter("ignore")  # pydicom's quote values, names among them
         all_series, skipped = _read_series(root, nifti_folder, folder_names)
         with progress("converting", len(all_series), "series") as advance:
-            for series, subject, session in _numbered(all_series, root, folder_names):
+            for series, subject, session in _with_ids(all_series, root, folder_names):
                 label = f"{subject}{f'/{session}' if session else ''} {series.label}"
-                column, reason = classify(settings_of(series))
-                reason = reason or gap(series)
+                column, reason = classify(acquisition_of(series))
+                reason = reason or gap_of(series)
                 if not reason:
                     target = nifti_folder / f"{_digest(series)}_{column}.nii.gz"
                     reason = _convert(series, target, program)
@@ -94,48 +96,76 @@ def find(root: Path, nifti_folder: Path, *, folder_names: bool = False) -> Found
                 else:
                     candidates.append(_candidate(series, target, subject, session, column))
                 advance(label)
-    return Found(tuple(candidates), tuple(skipped))
+    return Listing(tuple(candidates), tuple(skipped))
+
+
+class _ImageFile(NamedTuple):
+    """A DICOM file with an image.
+
+    Attributes:
+        path: of the file.
+        header: every value of it decoded.
+        series: UID and echo time, since two echoes of one series are two contrasts.
+        num_missing: bytes of the image that the file lacks.
+    """
+
+    path: Path
+    header: Header
+    series: tuple[str, str]
+    num_missing: int
 
 
 def _read_series(root: Path, nifti_folder: Path, folder_names: bool) -> tuple[list[Series], list[Skipped]]:
     """All series in the order of their first files, and the files that cannot be read or are cut off."""
-    groups: dict[tuple[str, str], list[tuple[Path, Header]]] = {}
+    groups: dict[tuple[str, str], list[_ImageFile]] = {}
     skipped: list[Skipped] = []
-    broken: set[tuple[str, str]] = set()
-    own = nifti_folder.resolve()  # of an earlier call, if the manifest lies among the scans
-    paths = sorted(p for p in root.rglob("*") if p.is_file() and own not in p.parents)
+    paths = _files(root, without=nifti_folder)
     for place, path in enumerate(paths, start=1):
         label = path.relative_to(root).as_posix() if folder_names else _label(path, place, len(paths))
-        if not is_dicom(path):
-            if path.suffix.lower() in (".dcm", ".ima"):
-                skipped.append(Skipped(label, "not a DICOM file (no preamble), or damaged; copy it again"))
-            continue
-        try:
-            head, remaining = _read_header(path)
-            if head.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
-                continue
-            if "Rows" not in head:
-                skipped.append(Skipped(label, "it holds no image: a report, or the file is cut off"))
-                continue
-            key = (str(head.SeriesInstanceUID), f"{number(head, 'EchoTime') or 0:.2f}")
-            missing = missing_bytes(head, remaining)
-        except Exception as error:  # pydicom raises nearly anything on damaged files, and its messages quote them
-            skipped.append(Skipped(label, f"the headers are damaged ({type(error).__name__}); copy the file again"))
-            continue
-        groups.setdefault(key, []).append((path, head))
-        if missing:
-            broken.add(key)
-            skipped.append(Skipped(label, f"cut off: {missing} bytes are missing; copy the file again"))
-    series = []
-    for key, files in groups.items():
-        files.sort(key=lambda f: (number(f[1], "InstanceNumber") or 0, str(f[1].get("SOPInstanceUID"))))
-        series_number = value(files[0][1], "SeriesNumber")
-        label = f"series {'?' if series_number is None else series_number} ({len(files)} files)"
-        if key in broken:
-            skipped.append(Skipped(label, "one of its files is cut off, so its volume would have a hole"))
-        else:
-            series.append(Series(tuple(files), label))
-    return series, skipped
+        file, reason = _read_file(path)
+        if file is not None:
+            groups.setdefault(file.series, []).append(file)
+        if reason:
+            skipped.append(Skipped(label, reason))
+    for key, files in list(groups.items()):
+        if any(file.num_missing for file in files):
+            reason = "one of its files is cut off, so its volume would have a hole"
+            skipped.append(Skipped(_as_series(groups.pop(key)).label, reason))
+    return list(map(_as_series, groups.values())), skipped
+
+
+def _files(root: Path, *, without: Path) -> list[Path]:
+    """The files below a folder in order of paths; volumes of an earlier call may lie among the scans."""
+    own = without.resolve()
+    return sorted(p for p in root.rglob("*") if p.is_file() and own not in p.parents)
+
+
+def _read_file(path: Path) -> tuple[_ImageFile | None, str]:
+    """The file if it has an image, and a problem to report or ""."""
+    if not is_dicom(path):
+        is_named_so = path.suffix.lower() in (".dcm", ".ima")
+        return None, "not a DICOM file (no preamble), or damaged; copy it again" if is_named_so else ""
+    try:
+        header, remaining = _read_header(path)
+        if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+            return None, ""
+        if "Rows" not in header:
+            return None, "it holds no image: a report, or the file is cut off"
+        series = (str(header.SeriesInstanceUID), f"{number(header, 'EchoTime') or 0:.2f}")
+        file = _ImageFile(path, header, series, missing_bytes(header, remaining))
+    except Exception as error:  # pydicom raises nearly anything on damaged files, and its messages quote them
+        return None, f"the headers are damaged ({type(error).__name__}); copy the file again"
+    return file, f"cut off: {file.num_missing} bytes are missing; copy the file again" if file.num_missing else ""
+
+
+def _as_series(files: Sequence[_ImageFile]) -> Series:
+    """The files of a series by instance number, under the label that messages use."""
+    ordered = sorted(
+        files, key=lambda f: (number(f.header, "InstanceNumber") or 0, str(f.header.get("SOPInstanceUID")))
+    )
+    series_number = value(ordered[0].header, "SeriesNumber")
+    label = f"series {'?' if series_number is None else series_number} ({len(files)} files)"
+    return Series(tuple((file.path, file.header) for file in ordered), label)
 
 
 def _read_header(path: Path) -> tuple[Header, int]:
@@ -143,30 +173,30 @@ def _read_header(path: Path) -> tuple[Header, int]:
     from pydicom import dcmread
 
     with path.open("rb") as file:
-        head = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-        element = 8 if head.original_encoding[0] else 12  # tag, kind and length of the pixels, implicit or explicit
+        header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+        element = 8 if header.original_encoding[0] else 12  # tag, kind and length of the pixels, implicit or explicit
         remaining = path.stat().st_size - file.tell() - element
-    for _ in head.iterall():
+    for _ in header.iterall():
         pass
-    return head, remaining
+    return header, remaining
 
 
-def _numbered(all_series: Sequence[Series], root: Path, folder_names: bool) -> Iterator[tuple[Series, str, str]]:
-    """Each series with its subject and session."""
-    people: dict[tuple[str, ...], list[Series]] = {}
+def _with_ids(all_series: Sequence[Series], root: Path, folder_names: bool) -> Iterator[tuple[Series, str, str]]:
+    """Each series with the ids of its subject and session."""
+    subjects: dict[tuple[str, ...], list[Series]] = {}
     for series in all_series:
         folders = series.files[0][0].relative_to(root).parts[:-1]
-        named = (folders[0] if folders else root.resolve().name,)
-        people.setdefault(named if folder_names else person_of(series.first), []).append(series)
-    for count, (person, own) in enumerate(people.items(), start=1):
+        folder = (folders[0] if folders else root.resolve().name,)
+        subjects.setdefault(folder if folder_names else patient_of(series.first), []).append(series)
+    for count, (identity, own) in enumerate(subjects.items(), start=1):
         studies = sorted({study_of(series.first) for series in own})
         for series in own:
             session = str(1 + studies.index(study_of(series.first))) if len(studies) > 1 else ""
-            yield series, person[0] if folder_names else f"p{count:03d}", session
+            yield series, identity[0] if folder_names else f"p{count:03d}", session
 
 
 def _convert(series: Series, target: Path, program: str) -> str:
-    """Write the volume unless it is there; "" or why it cannot be."""
+    """Write the volume unless it is there; returns "" or the reason why there is none."""
     if target.exists():
         with suppress(ImageError):
             read_image(target)
@@ -192,13 +222,13 @@ def _convert(series: Series, target: Path, program: str) -> str:
 
 
 def _candidate(series: Series, target: Path, subject: str, session: str, column: str) -> Candidate:
-    head = series.first
-    original = "ORIGINAL" in words(head, "ImageType")
-    rank = (not original, value(head, "MRAcquisitionType") != "3D", -(number(head, "SeriesNumber") or 0))
-    strength = number(head, "MagneticFieldStrength")
-    sex = str(value(head, "PatientSex") or "")
+    header = series.first
+    original = "ORIGINAL" in words(header, "ImageType")
+    rank = (not original, value(header, "MRAcquisitionType") != "3D", -(number(header, "SeriesNumber") or 0))
+    strength = number(header, "MagneticFieldStrength")
+    sex = text(header, "PatientSex")
     covariates = {
-        "age": age_of(str(value(head, "PatientAge") or "")),
+        "age": age_of(text(header, "PatientAge")),
         "sex": sex if sex in ("M", "F", "O") else "",
         "field_strength": f"{strength:.1f}" if strength else "",
     }
@@ -213,11 +243,11 @@ def _label(path: Path, place: int, total: int) -> str:
 
 
 def _digest(series: Series) -> str:
-    return hash_bytes(*sorted(str(head.get("SOPInstanceUID")).encode() for _, head in series.files))[:16]
+    return hash_bytes(*sorted(str(header.get("SOPInstanceUID")).encode() for _, header in series.files))[:16]
 
 
 def _program() -> str:
-    """Where dcm2niix lies.
+    """Path of the program dcm2niix.
 
     Raises:
         DicomError: it or pydicom is not installed.

@@ -1,15 +1,15 @@
-"""Owns the manifest of real scans: which layout a folder has, who is in it, and what had to be left out."""
+"""The manifest of a folder of scans: its layout, its subjects, and what had to be left out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from volumetric.cohort import bids, dicom, folders, ixi
-from volumetric.cohort.candidates import Found, Skipped, choose
+from volumetric.cohort.candidates import Listing, Skipped, select
 from volumetric.cohort.split import split_rows
 from volumetric.errors import InputError
 from volumetric.manifest import ManifestRow, write_manifest
@@ -18,27 +18,27 @@ from volumetric.outputs import OutputError, write_csv
 log = logging.getLogger(__name__)
 
 LAYOUTS = ("auto", "bids", "ixi", "dicom", "folders")
-LOOKED_AT = 2000
-"""Files that are looked at, at most, to tell a DICOM folder."""
+MAX_PROBED = 2000
+"""Files that are opened, at most, to tell a DICOM folder."""
 
 _OPTION_OF = {"pattern": "folders", "derivatives": "bids", "spreadsheet": "ixi", "folder_names": "dicom"}
 
 
 class DiscoverError(InputError):
-    """A folder in which nobody can be found as asked."""
+    """A folder in which these options find no subject."""
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found.
+    """The result of `discover`.
 
     Attributes:
         manifest: the CSV that was written.
-        layout: the one that was taken.
-        evidence: what spoke for it.
+        layout: of the folder.
+        evidence: the reason for taking it.
         rows: the manifest's rows.
         skipped: (path, reason) of everything that is in no row; also in `<manifest>_skipped.csv`.
-        num_off_grid: visits whose contrasts do not lie on one grid.
+        num_off_grid: sessions whose contrasts do not lie on one grid.
     """
 
     manifest: Path
@@ -50,7 +50,7 @@ class Discovery:
 
     @property
     def skipped_table(self) -> Path:
-        """Where all that was skipped is listed, if anything was."""
+        """Path of the list of all that was skipped, if anything was."""
         return self.manifest.with_name(f"{self.manifest.stem}_skipped.csv")
 
 
@@ -69,9 +69,9 @@ def discover(
     stratify: Sequence[str] = (),
     fresh: bool = False,
 ) -> Discovery:
-    """Find everybody's scans below a folder, check them, and write a manifest.
+    """Find the scans of all subjects below a folder, check them, and write a manifest.
 
-    Whoever has at least one contrast is listed: a model is also run on people without the target.
+    Every subject with at least one contrast is listed: a model also runs on subjects without the target.
 
     Args:
         root: the folder.
@@ -79,16 +79,16 @@ def discover(
         layout: `bids`, `ixi`, `dicom`, `folders`, or `auto`: by evidence.
         pattern: of `folders`, see `volumetric.cohort.folders.find`.
         derivatives: of `bids`: also take masks and images below `derivatives/`.
-        spreadsheet: of `ixi`: its table of people as CSV.
-        folder_names: of `dicom`: call people by their folders, and name files in messages.
-        fractions: of people in train, val and test.
+        spreadsheet: of `ixi`: its table of subjects as CSV.
+        folder_names: of `dicom`: name subjects by their folders, and name files in messages.
+        fractions: of subjects in train, val and test.
         num_folds: fill `fold` instead of `split`.
         seed: of the split.
-        stratify: covariates whose mixture is the same in every part.
+        stratify: covariates whose distribution is the same in every part.
         fresh: write over a manifest that differs.
 
     Raises:
-        DiscoverError: no such folder, an option of another layout, or nobody was found.
+        DiscoverError: no such folder, an option of another layout, or no subject was found.
         OutputError: `out` is there, differs, and `fresh` is not set.
         InputError: a pattern, table or split that makes no sense.
     """
@@ -97,61 +97,79 @@ def discover(
     if out.suffix != ".csv":
         raise DiscoverError(f"--out {out}: expected a manifest's name, which ends in .csv")
     nifti_folder = out.with_name(f"{out.stem}_nifti")
-    given = {"pattern": pattern, "derivatives": derivatives, "spreadsheet": spreadsheet, "folder_names": folder_names}
-    layout, evidence = _layout(root, nifti_folder, layout, given)
+    options = {"pattern": pattern, "derivatives": derivatives, "spreadsheet": spreadsheet, "folder_names": folder_names}
+    layout, evidence = _layout(root, nifti_folder, layout, [name for name, value in options.items() if value])
     log.info("%s: layout %s (%s)", root, layout, evidence)
-    found: Found
+    listing: Listing
     if layout == "bids":
-        found = bids.find(root, derivatives=derivatives)
+        listing = bids.find(root, derivatives=derivatives)
     elif layout == "ixi":
-        found = ixi.find(root, spreadsheet)
+        listing = ixi.find(root, spreadsheet)
     elif layout == "dicom":
-        found = dicom.find(root, nifti_folder, folder_names=folder_names)
+        listing = dicom.find(root, nifti_folder, folder_names=folder_names)
     else:
-        found = folders.find(root, pattern)
-    choice = choose(found, out.parent if layout == "dicom" else root)
-    if not choice.rows:
-        raise DiscoverError(_nobody(root, layout, choice.skipped))
-    rows = split_rows(choice.rows, fractions=fractions, num_folds=num_folds, seed=seed, stratify=stratify)
-    discovery = Discovery(out, layout, evidence, rows, choice.skipped, choice.num_off_grid)
+        listing = folders.find(root, pattern)
+    selection = select(listing, out.parent if layout == "dicom" else root)
+    if not selection.rows:
+        raise DiscoverError(_no_subject(root, layout, selection.skipped))
+    rows = split_rows(selection.rows, fractions=fractions, num_folds=num_folds, seed=seed, stratify=stratify)
+    discovery = Discovery(out, layout, evidence, rows, selection.skipped, selection.num_off_grid)
     _write(discovery, fresh=fresh)
     return discovery
 
 
-def _layout(root: Path, own: Path, layout: str, given: Mapping[str, object]) -> tuple[str, str]:
-    """The layout and why; options that belong to one layout ask for it."""
+def _layout(root: Path, own: Path, layout: str, options: Sequence[str]) -> tuple[str, str]:
+    """The layout and the evidence for it; an option that belongs to one layout decides.
+
+    Args:
+        root: the folder.
+        own: the folder of volumes that an earlier call converted.
+        layout: the one that is requested, or `auto`.
+        options: names of the options of one layout that are set.
+    """
     if layout not in LAYOUTS:
         raise DiscoverError(f"--layout {layout}: expected one of {', '.join(LAYOUTS)}")
-    asked = [option for option, content in given.items() if content]
-    evidence = "as asked"
+    evidence = f"--layout {layout}"
     if layout == "auto":
-        layout, evidence = (_OPTION_OF[asked[0]], f"--{asked[0].replace('_', '-')}") if asked else _evidence(root, own)
-    for option in asked:
+        layout, evidence = (_OPTION_OF[options[0]], _flag(options[0])) if options else _detect(root, own)
+    for option in options:
         if _OPTION_OF[option] != layout:
             raise DiscoverError(
-                f"--{option.replace('_', '-')} is for the layout {_OPTION_OF[option]}, and this one is {layout} "
+                f"{_flag(option)} is for the layout {_OPTION_OF[option]}, and this one is {layout} "
                 f"({evidence}); leave it out, or give --layout {_OPTION_OF[option]}"
             )
     return layout, evidence
 
 
-def _evidence(root: Path, own: Path) -> tuple[str, str]:
-    if (root / "dataset_description.json").is_file():
-        return "bids", "dataset_description.json is there"
-    if next((path for path in root.glob("sub-*") if path.is_dir()), None):
-        return "bids", "folders are named sub-*"
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _detect(root: Path, own: Path) -> tuple[str, str]:
+    """The layout that files and folders have, and the evidence."""
+    if evidence := _bids_evidence(root):
+        return "bids", evidence
     files = [path for path in folders.nifti_files(root) if own.resolve() not in path.resolve().parents]
-    named = sum(ixi.NAME.fullmatch(path.name) is not None for path in files)
-    if named and 2 * named >= len(files):
-        return "ixi", f"{named} of {len(files)} NIfTI files are named as in IXI"
-    if not files:
-        for path in islice((p for p in sorted(root.rglob("*")) if p.is_file()), LOOKED_AT):
-            if dicom.is_dicom(path):
-                return "dicom", "files have DICOM's preamble"
+    num_ixi = sum(ixi.NAME.fullmatch(path.name) is not None for path in files)
+    if num_ixi and 2 * num_ixi >= len(files):
+        return "ixi", f"{num_ixi} of {len(files)} NIfTI files are named as in IXI"
+    if not files and _has_dicom(root):
+        return "dicom", "files have DICOM's preamble"
     return "folders", f"{len(files)} NIfTI files with other names"
 
 
-def _nobody(root: Path, layout: str, skipped: Sequence[Skipped]) -> str:
+def _bids_evidence(root: Path) -> str:
+    if (root / "dataset_description.json").is_file():
+        return "dataset_description.json is there"
+    return "folders are named sub-*" if any(path.is_dir() for path in root.glob("sub-*")) else ""
+
+
+def _has_dicom(root: Path) -> bool:
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return any(dicom.is_dicom(path) for path in islice(files, MAX_PROBED))
+
+
+def _no_subject(root: Path, layout: str, skipped: Sequence[Skipped]) -> str:
     if not skipped:
         return f"{root}: no scan was found by the layout {layout}; check the path, or give another --layout"
     shown = "\n  ".join(f"{path}: {reason}" for path, reason in skipped[:20])
@@ -169,7 +187,7 @@ def _write(discovery: Discovery, *, fresh: bool) -> None:
         if out.exists() and not fresh and out.read_bytes() != new.read_bytes():
             before, now = (len(path.read_bytes().splitlines()) - 1 for path in (out, new))
             raise OutputError(
-                f"{out} is there and differs from what was found now ({before} rows before, {now} now, or other "
+                f"{out} is there and differs from the new one ({before} rows before, {now} now, or other "
                 "cells); choose another --out, or write over it with --fresh"
             )
         new.replace(out)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from volumetric.cohort.candidates import Candidate, Found, Skipped, relative
+from volumetric.cohort.candidates import Candidate, Listing, Skipped, relative
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import SUFFIXES
 from volumetric.manifest import is_covariate
@@ -29,16 +29,16 @@ _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z_0-9]*)\}")
 
 
 class PatternError(InputError):
-    """A pattern that cannot name people and contrasts."""
+    """A pattern that cannot name subjects and contrasts."""
 
 
-def find(root: Path, pattern: str | None = None) -> Found:
-    """Match every NIfTI file below a folder.
+def find(root: Path, pattern: str | None = None) -> Listing:
+    """List every NIfTI file below a folder that a pattern matches.
 
     Args:
         root: the folder.
-        pattern: path below it, such as `{site}/{subject_id}_{contrast}.nii.gz`. `*` stands for anything but `/`;
-            a field that comes twice must have the same text; where a field could end in several places, it is as
+        pattern: path below the folder, such as `{site}/{subject_id}_{contrast}.nii.gz`. `*` stands for anything but
+            `/`; a field that comes twice must have the same text; where a field could end in several places, it is as
             long as possible. Fields other than subject_id, session_id and contrast become covariates.
 
     Raises:
@@ -57,14 +57,12 @@ def find(root: Path, pattern: str | None = None) -> Found:
         column = contrast_of(contrast)
         if column is None:
             known = ", ".join(spellings[0] for spellings in SPELLINGS.values())
-            skipped.append(
-                Skipped(name, f"'{contrast}' is no contrast known here ({known}, and their usual spellings)")
-            )
+            skipped.append(Skipped(name, f"'{contrast}' is not a known contrast ({known}, and their usual spellings)"))
             continue
         subject, session = fields.pop("subject_id"), fields.pop("session_id", "")
         rule = "several spellings or endings of one contrast: the first by name is taken"
         candidates.append(Candidate(path, subject, session, column, rule=rule, covariates=fields))
-    return Found(tuple(candidates), tuple(skipped))
+    return Listing(tuple(candidates), tuple(skipped))
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -73,27 +71,14 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     Raises:
         PatternError: as `find`.
     """
-    fields = _FIELD.findall(pattern)
-    for needed in ("subject_id", "contrast"):
-        if needed not in fields:
-            raise PatternError(f"--pattern {pattern}: expected {{{needed}}} in it, as in {DEFAULT_PATTERNS[0]}")
-    if not pattern.endswith(SUFFIXES):
-        raise PatternError(f"--pattern {pattern}: expected it to end in .nii.gz or .nii, as in {DEFAULT_PATTERNS[0]}")
-    for name in set(fields) - {"subject_id", "session_id", "contrast"}:
-        if not is_covariate(name):
-            raise PatternError(
-                f"--pattern {pattern}: {{{name}}} would be taken for a column of the manifest that it is not; rename it"
-            )
-    rest = _FIELD.sub("", pattern)
-    if "{" in rest or "}" in rest:
-        raise PatternError(f"--pattern {pattern}: a field is a name of letters in braces, as in {{site}}")
+    _check_pattern(pattern)
     expression = ""
-    seen = set()
+    named = set()
     for literal, name in _pieces(pattern):
         expression += re.escape(literal).replace(r"\*", "[^/]*")
         if name:
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
-            seen.add(name)
+            expression += f"(?P={name})" if name in named else f"(?P<{name}>[^/]+)"
+            named.add(name)
     return re.compile(expression)
 
 
@@ -113,7 +98,25 @@ def nifti_files(root: Path) -> list[Path]:
     )
 
 
+def _check_pattern(pattern: str) -> None:
+    fields = _FIELD.findall(pattern)
+    for needed in ("subject_id", "contrast"):
+        if needed not in fields:
+            raise PatternError(f"--pattern {pattern}: expected {{{needed}}} in it, as in {DEFAULT_PATTERNS[0]}")
+    if not pattern.endswith(SUFFIXES):
+        raise PatternError(f"--pattern {pattern}: expected it to end in .nii.gz or .nii, as in {DEFAULT_PATTERNS[0]}")
+    for name in set(fields) - {"subject_id", "session_id", "contrast"}:
+        if not is_covariate(name):
+            raise PatternError(
+                f"--pattern {pattern}: {{{name}}} would be taken for a column of the manifest that it is not; rename it"
+            )
+    rest = _FIELD.sub("", pattern)
+    if "{" in rest or "}" in rest:
+        raise PatternError(f"--pattern {pattern}: a field is a name of letters in braces, as in {{site}}")
+
+
 def _pieces(pattern: str) -> Iterator[tuple[str, str]]:
+    """Literal text and the field after it; the last has none."""
     position = 0
     for match in _FIELD.finditer(pattern):
         yield pattern[position : match.start()], match[1]

@@ -1,13 +1,13 @@
-"""The IXI data set as it is distributed: who, where and what stand in the file names."""
+"""The IXI data set as it is distributed: subject, site and contrast by file name, age and sex by spreadsheet."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from volumetric.cohort.candidates import Candidate, Found, Skipped, Visit, relative
+from volumetric.cohort.candidates import Candidate, Listing, SessionKey, Skipped, relative
 from volumetric.cohort.folders import nifti_files
-from volumetric.cohort.tables import TableError, read_table
+from volumetric.cohort.tables import SubjectTable, TableError, read_table
 
 NAME = re.compile(r"IXI(?P<number>\d+)-(?P<site>[A-Za-z]+)-(?P<scan>\d+)-(?P<contrast>[A-Za-z0-9-]+)\.nii(\.gz)?")
 """`IXI002-Guys-0828-T1.nii.gz`."""
@@ -17,14 +17,14 @@ FIELD_STRENGTH = {"Guys": "1.5", "HH": "3.0", "IOP": "1.5"}
 """Tesla, by site: Philips 1.5 T at Guy's, Philips 3 T at Hammersmith, GE 1.5 T at the Institute of Psychiatry."""
 
 SEX = {"1": "M", "2": "F"}
-"""As the head of the spreadsheet's column says."""
+"""Codes of the spreadsheet's column `SEX_ID (1=m, 2=f)`."""
 
 
-def find(root: Path, spreadsheet: Path | None = None) -> Found:
-    """Read the names of all NIfTI files below a folder.
+def find(root: Path, spreadsheet: Path | None = None) -> Listing:
+    """List the NIfTI files below a folder that are named as in IXI.
 
     Args:
-        root: the folder; where in it the files lie does not matter.
+        root: the folder; files may lie anywhere in it.
         spreadsheet: IXI.xls exported as CSV. Age and sex are taken, nothing else: it holds birth dates too.
 
     Raises:
@@ -48,21 +48,18 @@ def find(root: Path, spreadsheet: Path | None = None) -> Found:
             rule = "the same scan lies in two places: the first by name is taken"
             column = COLUMNS[match["contrast"]]
             candidates.append(Candidate(path, subject, session, column, rule=rule, covariates=covariates))
-    people: dict[Visit, dict[str, str]] = {}
+    subjects: dict[SessionKey, dict[str, str]] = {}
     if spreadsheet is not None:
-        people, problems = read_spreadsheet(spreadsheet)
-        skipped += problems
-    return Found(tuple(candidates), tuple(skipped), people)
+        subjects, conflicts = read_spreadsheet(spreadsheet)
+        skipped += conflicts
+    return Listing(tuple(candidates), tuple(skipped), subjects)
 
 
-def read_spreadsheet(path: Path) -> tuple[dict[Visit, dict[str, str]], list[Skipped]]:
-    """Age (years) and sex (M, F) per person.
-
-    Returns:
-        The covariates, and what contradicts itself.
+def read_spreadsheet(path: Path) -> tuple[dict[SessionKey, dict[str, str]], list[Skipped]]:
+    """Age (years) and sex (M, F) of each subject, and the cells that contradict each other.
 
     Raises:
-        TableError: no such file, an Excel file, or the columns are not there.
+        InputError: no such file, an Excel file, or the columns are not there.
     """
     if not path.is_file():
         raise TableError(f"{path}: there is no such spreadsheet; check the path")
@@ -72,22 +69,24 @@ def read_spreadsheet(path: Path) -> tuple[dict[Visit, dict[str, str]], list[Skip
             f"(or `soffice --headless --convert-to csv {path.name}`), and give --spreadsheet {path.stem}.csv"
         )
     table = read_table(path, "IXI_ID")
-    sex = next((column for column in table.columns if column.upper().startswith("SEX")), None)
-    age = next((column for column in table.columns if column.upper() == "AGE"), None)
-    if sex is None or age is None:
-        raise TableError(f"{path}: expected the columns AGE and SEX_ID, got {', '.join(table.columns)}")
-    people: dict[Visit, dict[str, str]] = {}
-    for name, cells in table.records.items():
+    age, sex = _age_and_sex_columns(table, path)
+    subjects: dict[SessionKey, dict[str, str]] = {}
+    for name, cells in table.cells.items():
         number = name.upper().removeprefix("IXI").removesuffix(".0")
         if number.isdigit():
-            years = _years(cells[age])
-            people[f"IXI{int(number):03d}", ""] = {"age": years, "sex": SEX.get(cells[sex].removesuffix(".0"), "")}
-    problems = [
-        Skipped(path.name, f"IXI_ID {name}: {reason}")
-        for name, reason in table.problems
-        if f"give {age} " in reason or f"give {sex} " in reason  # the other columns are private and unused
-    ]
-    return people, problems
+            code = cells[sex].removesuffix(".0")
+            subjects[f"IXI{int(number):03d}", ""] = {"age": _years(cells[age]), "sex": SEX.get(code, "")}
+    # conflicts of the other columns are not shown: they are private and unused
+    shown = [conflict for conflict in table.conflicts if conflict.column in (age, sex)]
+    return subjects, [Skipped(path.name, f"IXI_ID {conflict.key}: {conflict.reason}") for conflict in shown]
+
+
+def _age_and_sex_columns(table: SubjectTable, path: Path) -> tuple[str, str]:
+    age = next((column for column in table.columns if column.upper() == "AGE"), None)
+    sex = next((column for column in table.columns if column.upper().startswith("SEX")), None)
+    if sex is None or age is None:
+        raise TableError(f"{path}: expected the columns AGE and SEX_ID, got {', '.join(table.columns)}")
+    return age, sex
 
 
 def _years(text: str) -> str:

@@ -1,10 +1,11 @@
-"""Owns the simulated cohort on disk: its subjects, their files, the manifest."""
+"""The simulated cohort on disk: its subjects, their files, the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
-from volumetric.outputs import locked, versions, write_json
+from volumetric.outputs import locked, versions
+from volumetric.records.record import Record
 from volumetric.records.settings import PhantomSettings
-from volumetric.simulation.scan import Person, Scan, draw_person, simulate
+from volumetric.simulation.scan import SimulatedScan, SubjectParameters, draw_subject, simulate
 from volumetric.simulation.template import load_template
 
 RECIPE = 1
@@ -28,7 +30,30 @@ SPACING_LIMITS_MM = (0.5, 4.0)
 
 
 class PhantomError(InputError):
-    """A simulated cohort that cannot be made as asked."""
+    """A simulated cohort that cannot be made."""
+
+
+@dataclass(frozen=True)
+class PhantomSubject(SubjectParameters):
+    """The drawn numbers of a subject, and how many lesions that makes."""
+
+    num_lesions: int
+
+
+class PhantomRecord(Record):
+    """`phantom.json`: every number that was drawn for a simulated cohort.
+
+    Attributes:
+        settings: of the cohort.
+        versions: of the packages that made it.
+        subjects: the drawn numbers by subject id.
+    """
+
+    REMEDY: ClassVar[str] = "repeat `volumetric phantom`, which writes it again"
+
+    settings: PhantomSettings
+    versions: Mapping[str, str]
+    subjects: Mapping[str, PhantomSubject]
 
 
 def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float = 2.0, fresh: bool = False) -> Path:
@@ -39,10 +64,10 @@ def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float =
     Args:
         out: folder to write: `simNNN/{t1w,t2w,mask,tissues,lesions}.nii.gz`, `manifest.csv`, `settings.json`, and
             `phantom.json` with every number that was drawn.
-        subjects: how many people.
+        subjects: number of subjects.
         seed: subject k of a seed is the same, its split included, in a cohort of any size.
         spacing_mm: of the isotropic grids, 0.5 to 4.
-        fresh: delete what an earlier call wrote there, and start over.
+        fresh: delete the files of an earlier call, and start over.
 
     Returns:
         The manifest.
@@ -55,19 +80,16 @@ def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float =
     settings = PhantomSettings(seed=seed, spacing_mm=float(spacing_mm), recipe=RECIPE)
     with locked(out):
         if fresh:
-            _delete(out)
+            _delete_outputs(out)
         if not settings.began(out):
             settings.begin(out)
         task = PhantomTask(out, seed, float(spacing_mm))
         outcomes = run_subjects(task, range(subjects), title="phantom")
         _raise_failures(outcomes)
-        people = {outcome.name: outcome.result for outcome in outcomes}
-        write_json(
-            out / "phantom.json",
-            {"settings": settings.model_dump(exclude={"format_version"}), "versions": versions(), "subjects": people},
-        )
+        drawn = {outcome.name: outcome.result for outcome in outcomes}
+        PhantomRecord(settings=settings, versions=versions(), subjects=drawn).write(out / "phantom.json")
         manifest = out / "manifest.csv"
-        write_manifest(manifest, [_manifest_row(task, item, people[task.name(item)]) for item in range(subjects)])
+        write_manifest(manifest, [_manifest_row(task, item, drawn[task.name(item)]) for item in range(subjects)])
     return manifest
 
 
@@ -87,32 +109,34 @@ class PhantomTask:
         """The files of a subject."""
         return {image: self.out / self.name(item) / f"{image}.nii.gz" for image in IMAGES}
 
-    def person(self, item: int) -> tuple[np.random.Generator, Person]:
+    def parameters(self, item: int) -> tuple[np.random.Generator, SubjectParameters]:
         """The drawn numbers, which depend on seed and k alone, and the generator for the rest."""
         numbers, fields = np.random.default_rng([self.seed, item]).spawn(2)
-        return fields, draw_person(numbers, load_template())
+        return fields, draw_subject(numbers, load_template())
 
-    def finished(self, item: int) -> Mapping[str, object] | None:
+    def finished(self, item: int) -> PhantomSubject | None:
         """The drawn numbers, if all files are there; the folder's settings say that they are the right ones."""
         if not all(path.is_file() for path in self.paths(item).values()):
             return None
-        return _numbers(self.person(item)[1])
+        return _recorded(self.parameters(item)[1])
 
-    def read(self, item: int) -> tuple[np.random.Generator, Person]:
-        """Nothing is read but the template."""
-        return self.person(item)
+    def read(self, item: int) -> tuple[np.random.Generator, SubjectParameters]:
+        """The drawn numbers; nothing is read but the template."""
+        return self.parameters(item)
 
-    def compute(self, item: int, loaded: tuple[np.random.Generator, Person]) -> tuple[Person, Scan]:
-        """Simulate."""
-        rng, person = loaded
-        return person, simulate(rng, person, load_template(), self.spacing_mm)
+    def compute(
+        self, item: int, loaded: tuple[np.random.Generator, SubjectParameters]
+    ) -> tuple[SubjectParameters, SimulatedScan]:
+        """Simulate the scans."""
+        rng, parameters = loaded
+        return parameters, simulate(rng, parameters, load_template(), self.spacing_mm)
 
-    def write(self, item: int, result: tuple[Person, Scan]) -> Mapping[str, object]:
+    def write(self, item: int, result: tuple[SubjectParameters, SimulatedScan]) -> PhantomSubject:
         """Write the five images."""
-        person, scan = result
+        parameters, scan = result
         for image, path in self.paths(item).items():
             write_image(path, Image(getattr(scan, image), scan.space.affine))
-        return _numbers(person)
+        return _recorded(parameters)
 
 
 def split_of(item: int) -> str:
@@ -120,14 +144,13 @@ def split_of(item: int) -> str:
     return SPLIT_OF[item % len(SPLIT_OF)]
 
 
-def _manifest_row(task: PhantomTask, item: int, numbers: Mapping[str, object]) -> ManifestRow:
-    covariates = {"field_strength": str(numbers["field_strength"])}
+def _manifest_row(task: PhantomTask, item: int, subject: PhantomSubject) -> ManifestRow:
+    covariates = {"field_strength": str(subject.field_strength)}
     return ManifestRow(task.name(item), split=split_of(item), paths=task.paths(item), covariates=covariates)
 
 
-def _numbers(person: Person) -> Mapping[str, object]:
-    tissues = {tissue: constants._asdict() for tissue, constants in person.tissues.items()}
-    return asdict(person) | {"tissues": tissues, "num_lesions": len(person.lesions.centers_mm)}
+def _recorded(parameters: SubjectParameters) -> PhantomSubject:
+    return PhantomSubject(**vars(parameters), num_lesions=len(parameters.lesions.centers_mm))
 
 
 def _check(subjects: int, seed: int, spacing_mm: float) -> None:
@@ -140,7 +163,7 @@ def _check(subjects: int, seed: int, spacing_mm: float) -> None:
         raise PhantomError(f"a spacing of {spacing_mm:g} mm: expected {low:g} to {high:g}; give --spacing-mm 2")
 
 
-def _delete(out: Path) -> None:
+def _delete_outputs(out: Path) -> None:
     # Only what this module writes, and from larger cohorts too: their subjects would pass for finished ones later.
     for image in IMAGES:
         for path in out.glob(f"sim[0-9]*/{image}.nii.gz"):
@@ -149,7 +172,7 @@ def _delete(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _raise_failures(outcomes: list[Outcome[Mapping[str, object]]]) -> None:
+def _raise_failures(outcomes: Sequence[Outcome[PhantomSubject]]) -> None:
     failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise PhantomError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -15,7 +16,6 @@ from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
 from volumetric.config.shipped import configuration_file, shipped
 from volumetric.errors import InputError
-from volumetric.manifest import closest
 
 S = TypeVar("S", bound=Section)
 
@@ -131,7 +131,7 @@ def _sentences(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
         keys = [str(part) for part in problem["loc"] if not isinstance(part, int) and part not in NETWORK_NAMES]
         where = ".".join(keys)
         if problem["type"] == "extra_forbidden":
-            meant = closest(where, sorted(_keys(kind)))
+            meant = _closest(where, sorted(_keys(kind)))
             hint = f"did you mean `{meant}`?" if meant else "see `volumetric config --schema`"
             yield f"unknown key `{where}`; {hint}"
         elif problem["type"] == "value_error":
@@ -155,3 +155,8 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
     elif get_origin(annotation) in (Union, UnionType, Annotated):
         for part in get_args(annotation):
             yield from _sections(part)
+
+
+def _closest(word: str, known: Sequence[str]) -> str | None:
+    """The known word nearest to a misspelled one, or None if none is near."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.5)), None)

@@ -95,19 +95,30 @@ class TableRow(BaseModel):
         write_csv(path, [row.to_cells() for row in rows], columns or list(cls.model_fields))
 
 
-def read_cells(path: Path, *, remedy: str) -> tuple[list[str], list[dict[str, str]]]:
+def read_cells(
+    path: Path,
+    *,
+    remedy: str,
+    delimiter: str = ",",
+    encoding: str = "utf-8-sig",
+    overlong: list[int] | None = None,
+) -> tuple[list[str], list[dict[str, str]]]:
     """The columns of a CSV file, and its rows as text; a cell that is missing at a row's end is empty.
 
     Args:
-        path: UTF-8, with or without a byte order mark.
+        path: the file, with or without a byte order mark.
         remedy: the way out that an error names.
+        delimiter: between cells.
+        encoding: of the text.
+        overlong: collects the numbers of the lines with more cells than columns, whose surplus is dropped;
+            without it, such a line is an error.
 
     Raises:
         RecordError: no such file, not a CSV, or a row with more cells than columns.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
+        with path.open(newline="", encoding=encoding) as file:
+            reader = csv.DictReader(file, restval="", delimiter=delimiter)
             columns = [column.strip() for column in reader.fieldnames or ()]
             reader.fieldnames = columns
             records = list(reader)
@@ -115,7 +126,12 @@ def read_cells(path: Path, *, remedy: str) -> tuple[list[str], list[dict[str, st
         raise RecordError(f"{path}: there is no such file; {remedy}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
+    if any("\0" in column for column in columns):
+        raise RecordError(f"{path}: not a readable CSV file (it holds binary data); {remedy}")
     for line, record in enumerate(records, start=2):
         if None in record:
-            raise RecordError(f"{path} line {line}: more cells than columns; {remedy}")
+            if overlong is None:
+                raise RecordError(f"{path} line {line}: more cells than columns; {remedy}")
+            overlong.append(line)
+            del record[None]
     return columns, records

@@ -1,1 +1,1 @@
-"""Made-up heads from a real template and the equations of MR. No torch, no MONAI."""
+"""Simulated subjects from a real template and the equations of MR. No torch, no MONAI."""

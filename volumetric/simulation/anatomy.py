@@ -1,4 +1,4 @@
-"""Owns what a simulated head is made of: fractions of the tissues, iron, and the grid they lie on."""
+"""The anatomy of a simulated subject: fractions of the tissues, iron, and the grid they lie on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 from volumetric.imaging.geometry import Space
 from volumetric.simulation.fields import smooth_field
 from volumetric.simulation.template import Template
-from volumetric.simulation.warp import Shape, coarse_space, draw_displacement, template_points
+from volumetric.simulation.warp import HeadShape, coarse_space, draw_displacement, template_points
 
 TISSUES = ("csf", "gm", "wm")
 """The tissues in the order of their labels 1, 2, 3."""
@@ -20,16 +20,16 @@ MARGIN_MM = 10.0
 """Air kept around the brain on every side."""
 
 SHARPNESS = 2.5
-"""Power to which the template's probabilities are raised; 1 keeps the blur of an average of 152 people."""
+"""Power to which the template's probabilities are raised; 1 keeps the blur of an average of 152 subjects."""
 
 FOLDING = ((30.0, 0.5), (8.0, 0.7))
-"""(distance between knots in mm, SD) of the log odds that make each head's sulci wider here and narrower there."""
+"""(distance between knots in mm, SD) of the log odds that make each subject's sulci wider here and narrower there."""
 
 THICKNESS = (15.0, 0.4)
 """The same for gray against white matter."""
 
 ODDS = (1.3, -0.3, 0.0)
-"""Log odds of CSF, GM, WM in every head: sharpening alone would close the sulci, which are never a majority."""
+"""Log odds of CSF, GM, WM in every subject: sharpening alone would close the sulci, which are never a majority."""
 
 _POINT_SPREAD_VOX = 0.45
 _LEAST_PROBABILITY = np.float32(1e-3)
@@ -37,7 +37,7 @@ _LEAST_PROBABILITY = np.float32(1e-3)
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """A head before any scanner.
+    """The tissues of a subject before any scan.
 
     Attributes:
         space: grid of shape `(I, J, K)`, RAS, axes parallel to the world's.
@@ -64,17 +64,17 @@ class Anatomy:
         return np.asarray(self.volume((self.fractions.argmax(0) + 1).astype(np.uint8)), dtype=np.uint8)
 
 
-def make_anatomy(rng: np.random.Generator, shape: Shape, template: Template, spacing_mm: float) -> Anatomy:
-    """Bend the template into one head and make its tissues crisp.
+def make_anatomy(rng: np.random.Generator, shape: HeadShape, template: Template, spacing_mm: float) -> Anatomy:
+    """Bend the template into the shape of one subject and make its tissues crisp.
 
     Args:
-        rng: source of the warp and of the folding; the head is the same at every spacing.
-        shape: the head's drawn size, turn and ventricles.
+        rng: source of the warp and of the folding; the anatomy is the same at every spacing.
+        shape: drawn size, turn and ventricles.
         template: the average brain.
         spacing_mm: of the isotropic grid, which holds the brain and a margin of 10 mm.
 
     Returns:
-        The head.
+        The anatomy.
     """
     displacement = draw_displacement(rng, shape, template)
     space = head_space(shape, displacement, template, spacing_mm)
@@ -87,7 +87,7 @@ def make_anatomy(rng: np.random.Generator, shape: Shape, template: Template, spa
     return Anatomy(space, mask, blurred / blurred.sum(0), iron[mask], points[:, mask])
 
 
-def head_space(shape: Shape, displacement: NDArray[np.float32], template: Template, spacing_mm: float) -> Space:
+def head_space(shape: HeadShape, displacement: NDArray[np.float32], template: Template, spacing_mm: float) -> Space:
     """The smallest grid that holds the bent brain with a margin, centered on it.
 
     Args:
@@ -101,9 +101,9 @@ def head_space(shape: Shape, displacement: NDArray[np.float32], template: Templa
     """
     coarse = coarse_space()
     brain = _sample(template.fractions.sum(0), template_points(shape, displacement, coarse), template.space) > 0.5
-    found = np.argwhere(brain)
-    low = coarse.affine[:3, :3] @ found.min(0) + coarse.affine[:3, 3] - MARGIN_MM
-    high = coarse.affine[:3, :3] @ found.max(0) + coarse.affine[:3, 3] + MARGIN_MM
+    voxels = np.argwhere(brain)
+    low = coarse.affine[:3, :3] @ voxels.min(0) + coarse.affine[:3, 3] - MARGIN_MM
+    high = coarse.affine[:3, :3] @ voxels.max(0) + coarse.affine[:3, 3] + MARGIN_MM
     i, j, k = (int(n) for n in np.ceil((high - low) / spacing_mm) + 1)
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = np.round((low + high) / 2 - spacing_mm * (np.array([i, j, k]) - 1) / 2, 3)
@@ -113,7 +113,7 @@ def head_space(shape: Shape, displacement: NDArray[np.float32], template: Templa
 def _individual(
     rng: np.random.Generator, raw: NDArray[np.float32], iron: NDArray[np.float32], space: Space
 ) -> NDArray[np.float32]:
-    """Fractions of one head from the average's: probabilities to a power, with odds that vary from head to head.
+    """Fractions of one subject from the average's: probabilities to a power, with odds that vary between subjects.
 
     In the nuclei the average's mixture of gray and white is kept, for that is what they are: with it the
     putamen's T1 comes out as measured (1084 ms at 1.5 T and 1332 ms at 3 T, Wright et al. 2008).

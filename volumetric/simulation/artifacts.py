@@ -1,4 +1,4 @@
-"""Owns what the scanner adds to the signal: shading, noise, an arbitrary scale."""
+"""The scanner's part of an image: shading, noise, an arbitrary scale."""
 
 from __future__ import annotations
 

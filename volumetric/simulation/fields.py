@@ -1,4 +1,4 @@
-"""Owns smooth random fields: numbers that vary slowly over world space, the same on every grid."""
+"""Smooth random fields: numbers that vary slowly over world space, the same on every grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def smooth_field(rng: np.random.Generator, space: Space, knots_mm: float) -> NDA
     """A random field of mean 0 and variance 1: a cubic B-spline with independent normal coefficients.
 
     The coefficients sit on knots in world space, not on voxels, so one generator state gives one field whatever
-    the spacing or extent of the grid that it is asked for on. Sum of squares of the cubic B-spline's values is
+    the spacing or extent of the grid that it is sampled on. Sum of squares of the cubic B-spline's values is
     151/315 on average along an axis, which the division undoes (Unser, IEEE Signal Process. Mag. 16(6), 1999,
     gives the spline). The slope along one axis has root mean square 1.18 / `knots_mm`.
 

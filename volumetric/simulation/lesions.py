@@ -1,4 +1,4 @@
-"""Owns white-matter lesions: where they are, how large, and how their tissue differs."""
+"""White-matter lesions: their places, sizes and tissue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RIM = 0.12
 
 @dataclass(frozen=True)
 class Lesions:
-    """The drawn numbers of a head's lesions.
+    """The drawn numbers of a subject's lesions.
 
     Attributes:
         centers_mm: of each, in template mm.
@@ -67,8 +67,8 @@ def lesion_fraction(rng: np.random.Generator, lesions: Lesions, anatomy: Anatomy
 
     Args:
         rng: source of the roughness.
-        lesions: where and how large.
-        anatomy: the head.
+        lesions: their places and sizes.
+        anatomy: of the subject.
 
     Returns:
         `(N,)` in the mask's voxels, at most the white-matter fraction.

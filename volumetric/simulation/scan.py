@@ -1,4 +1,4 @@
-"""Owns one simulated person from drawn numbers to a pair of scans: anatomy, signal, shading, noise, scale."""
+"""One simulated subject from drawn numbers to a pair of scans: anatomy, signal, shading, noise, scale."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from volumetric.simulation.signal import (
     mixed_magnitude,
 )
 from volumetric.simulation.template import Template
-from volumetric.simulation.warp import Shape, draw_shape
+from volumetric.simulation.warp import HeadShape, draw_shape
 
 FIELD_STRENGTHS = (1.5, 3.0)
 
@@ -32,13 +32,13 @@ REGION_MM = 20.0
 REGION_SD = (0.05, 0.04)
 """SD of the logarithm of T1 and of T2 between regions of one tissue, drawn apart.
 
-With `SPREAD` it makes the 6 to 7 % of T1 that Wright 2008 finds over people and regions together; cortical T2 differs
+With `SPREAD` it makes the 6 to 7 % of T1 that Wright 2008 finds over subjects and regions together; cortical T2 differs
 by region too (Georgiades et al. 2001). How the spread splits is a choice of this simulation.
 """
 
 
 @dataclass(frozen=True)
-class Scanner:
+class ScanParameters:
     """The drawn numbers of one contrast's scan.
 
     Attributes:
@@ -55,31 +55,31 @@ class Scanner:
 
 
 @dataclass(frozen=True)
-class Person:
-    """Every number drawn for one person; the images follow from these and the random fields.
+class SubjectParameters:
+    """Every number drawn for one subject; the images follow from these and the random fields.
 
     Attributes:
         shape: of the head.
         field_strength: tesla.
         tissues: the constants of CSF, GM, WM.
         iron_ratio: iron in the nuclei / the literature's means.
-        lesions: where, how large, of what.
-        t1w: how the T1w scan is made.
-        t2w: how the T2w scan is made.
+        lesions: places, sizes and tissue.
+        t1w: parameters of the T1w scan.
+        t2w: parameters of the T2w scan.
     """
 
-    shape: Shape
+    shape: HeadShape
     field_strength: float
     tissues: dict[str, Relaxation]
     iron_ratio: float
     lesions: Lesions
-    t1w: Scanner
-    t2w: Scanner
+    t1w: ScanParameters
+    t2w: ScanParameters
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
-    """A simulated person's images, all `(I, J, K)` on one grid.
+class SimulatedScan:
+    """The images of a simulated subject, all `(I, J, K)` on one grid.
 
     Attributes:
         space: the grid.
@@ -98,27 +98,29 @@ class Scan:
     lesions: NDArray[np.bool_]
 
 
-def draw_person(rng: np.random.Generator, template: Template) -> Person:
-    """Draw all numbers of one person. The ranges are fixed; `docs/simulation.md` lists and explains them."""
+def draw_subject(rng: np.random.Generator, template: Template) -> SubjectParameters:
+    """Draw all numbers of one subject. The ranges are fixed; `docs/simulation.md` lists and explains them."""
     shape = draw_shape(rng)
     field_strength = float(rng.choice(FIELD_STRENGTHS))
-    return Person(
+    return SubjectParameters(
         shape=shape,
         field_strength=field_strength,
         tissues=draw_tissues(rng, field_strength),
         iron_ratio=float(rng.uniform(0.6, 1.4)),
         lesions=draw_lesions(rng, template),
-        t1w=_draw_scanner(rng, PROTOCOLS[field_strength][0]),
-        t2w=_draw_scanner(rng, PROTOCOLS[field_strength][1]),
+        t1w=_draw_scan(rng, PROTOCOLS[field_strength][0]),
+        t2w=_draw_scan(rng, PROTOCOLS[field_strength][1]),
     )
 
 
-def simulate(rng: np.random.Generator, person: Person, template: Template, spacing_mm: float) -> Scan:
-    """Make one person's pair of scans, in the order of nature: tissue, signal, shading, noise, scale.
+def simulate(
+    rng: np.random.Generator, subject: SubjectParameters, template: Template, spacing_mm: float
+) -> SimulatedScan:
+    """Simulate the pair of scans of one subject, in the order of nature: tissue, signal, shading, noise, scale.
 
     Args:
         rng: source of all random fields and noise; each has a stream of its own.
-        person: the drawn numbers.
+        subject: the drawn numbers.
         template: the average brain.
         spacing_mm: of the isotropic grid.
 
@@ -126,24 +128,26 @@ def simulate(rng: np.random.Generator, person: Person, template: Template, spaci
         The scans; noise apart, the same head at every spacing.
     """
     anatomy_rng, lesion_rng, region_rng, t1w_rng, t2w_rng = rng.spawn(5)
-    anatomy = make_anatomy(anatomy_rng, person.shape, template, spacing_mm)
-    lesion = lesion_fraction(lesion_rng, person.lesions, anatomy)
+    anatomy = make_anatomy(anatomy_rng, subject.shape, template, spacing_mm)
+    lesion = lesion_fraction(lesion_rng, subject.lesions, anatomy)
     fractions = np.concatenate([anatomy.fractions[:2], [anatomy.fractions[2] - lesion], [lesion]])
     ratios = [np.exp(sd * smooth_field(region_rng, anatomy.space, REGION_MM)[anatomy.mask]) for sd in REGION_SD]
-    iron_r2 = np.float32(IRON_RATE * person.field_strength * person.iron_ratio) * anatomy.iron
-    constants = _constants(person)
+    iron_r2 = np.float32(IRON_RATE * subject.field_strength * subject.iron_ratio) * anatomy.iron
+    constants = _constants(subject)
 
-    def acquire(stream: np.random.Generator, scanner: Scanner, extra_r2: NDArray[np.float32]) -> NDArray[np.float32]:
+    def acquire(
+        stream: np.random.Generator, scan: ScanParameters, extra_r2: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         clean = mixed_magnitude(
-            scanner.protocol, constants, fractions, t1_ratio=ratios[0], t2_ratio=ratios[1], extra_r2=extra_r2
+            scan.protocol, constants, fractions, t1_ratio=ratios[0], t2_ratio=ratios[1], extra_r2=extra_r2
         )
-        return _acquire(stream, clean, anatomy, scanner)
+        return _acquire(stream, clean, anatomy, scan)
 
-    dephasing = np.float32(R2_PRIME * person.field_strength)
-    return Scan(
+    dephasing = np.float32(R2_PRIME * subject.field_strength)
+    return SimulatedScan(
         anatomy.space,
-        t1w=acquire(t1w_rng, person.t1w, iron_r2 + dephasing),
-        t2w=acquire(t2w_rng, person.t2w, iron_r2),
+        t1w=acquire(t1w_rng, subject.t1w, iron_r2 + dephasing),
+        t2w=acquire(t2w_rng, subject.t2w, iron_r2),
         mask=anatomy.mask,
         tissues=anatomy.tissues(),
         lesions=np.asarray(anatomy.volume(lesion > 0.5), dtype=np.bool_),
@@ -151,18 +155,18 @@ def simulate(rng: np.random.Generator, person: Person, template: Template, spaci
 
 
 def _acquire(
-    rng: np.random.Generator, clean: NDArray[np.float32], anatomy: Anatomy, scanner: Scanner
+    rng: np.random.Generator, clean: NDArray[np.float32], anatomy: Anatomy, scan: ScanParameters
 ) -> NDArray[np.float32]:
-    sigma = scanner.noise * float(np.median(clean))
-    shaded = clean * bias_field(rng, anatomy.space, scanner.bias)[anatomy.mask]
-    return np.asarray(anatomy.volume(np.float32(scanner.scale) * rician(rng, shaded, sigma)), dtype=np.float32)
+    sigma = scan.noise * float(np.median(clean))
+    shaded = clean * bias_field(rng, anatomy.space, scan.bias)[anatomy.mask]
+    return np.asarray(anatomy.volume(np.float32(scan.scale) * rician(rng, shaded, sigma)), dtype=np.float32)
 
 
-def _constants(person: Person) -> list[Relaxation]:
-    white, lesions = person.tissues["wm"], person.lesions
+def _constants(subject: SubjectParameters) -> list[Relaxation]:
+    white, lesions = subject.tissues["wm"], subject.lesions
     lesion = Relaxation(white.t1_ms * lesions.t1_ratio, white.t2_ms * lesions.t2_ratio, white.pd * lesions.pd_ratio)
-    return [person.tissues[tissue] for tissue in TISSUES] + [lesion]
+    return [subject.tissues[tissue] for tissue in TISSUES] + [lesion]
 
 
-def _draw_scanner(rng: np.random.Generator, protocol: Protocol) -> Scanner:
-    return Scanner(protocol, float(rng.uniform(0.03, 0.10)), float(rng.uniform(0.015, 0.04)), draw_scale(rng))
+def _draw_scan(rng: np.random.Generator, protocol: Protocol) -> ScanParameters:
+    return ScanParameters(protocol, float(rng.uniform(0.03, 0.10)), float(rng.uniform(0.015, 0.04)), draw_scale(rng))

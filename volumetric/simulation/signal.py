@@ -1,18 +1,19 @@
-"""Owns the signal equations of MR and the tissue constants that go into them."""
+"""The signal equations of MR and the tissue constants that go into them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from dataclasses import astuple, dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Values = TypeVar("Values", float, NDArray[np.float32], NDArray[np.float64])
+FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float32], NDArray[np.float64])
 
 
-class Relaxation(NamedTuple):
+@dataclass(frozen=True)
+class Relaxation:
     """A tissue's constants: T1 and T2 in ms, proton density relative to fluid."""
 
     t1_ms: float
@@ -32,7 +33,7 @@ exact value changes no echo of 0.1 s. Proton density: BrainWeb (Kwan et al., IEE
 """
 
 SPREAD = Relaxation(0.03, 0.03, 0.02)
-"""SD between people of the logarithm of each constant; `scan.REGION_SD` is that between regions."""
+"""SD between subjects of the logarithm of each constant; `scan.REGION_SD` is that between regions."""
 
 IRON_RATE = 0.12
 """R2 per field and iron, 1/s per T per mg/100 g: linear in both (Vymazal et al., Magn. Reson. Med. 35(1), 1996).
@@ -45,16 +46,24 @@ R2_PRIME = 3.0
 
 
 def draw_tissues(rng: np.random.Generator, field_strength: float) -> dict[str, Relaxation]:
-    """One person's constants, around the literature's."""
+    """The constants of one subject, around the literature's."""
     return {
-        tissue: Relaxation(*(float(m * np.exp(rng.normal(0, sd))) for m, sd in zip(mean, SPREAD, strict=True)))
+        tissue: Relaxation(
+            *(float(m * np.exp(rng.normal(0, sd))) for m, sd in zip(astuple(mean), astuple(SPREAD), strict=True))
+        )
         for tissue, mean in LITERATURE[field_strength].items()
     }
 
 
 def spoiled_gradient_echo(
-    t1_ms: Values, t2_star_ms: Values, pd: Values | float, *, tr_ms: float, te_ms: float, flip_deg: float
-) -> Values:
+    t1_ms: FloatOrArray,
+    t2_star_ms: FloatOrArray,
+    pd: FloatOrArray | float,
+    *,
+    tr_ms: float,
+    te_ms: float,
+    flip_deg: float,
+) -> FloatOrArray:
     """Steady-state signal: PD sin a (1 - E1) / (1 - cos a E1) exp(-TE / T2*), E1 = exp(-TR / T1).
 
     Ernst and Anderson, Rev. Sci. Instrum. 37, 1966.
@@ -76,9 +85,9 @@ def spoiled_gradient_echo(
 
 
 def mprage(
-    t1_ms: Values,
-    t2_star_ms: Values,
-    pd: Values | float,
+    t1_ms: FloatOrArray,
+    t2_star_ms: FloatOrArray,
+    pd: FloatOrArray | float,
     *,
     tr_ms: float,
     ti_ms: float,
@@ -86,7 +95,7 @@ def mprage(
     flip_deg: float,
     echo_spacing_ms: float,
     num_pulses: int,
-) -> Values:
+) -> FloatOrArray:
     """Steady-state signal of an inversion followed by a train of small pulses, at the train's middle.
 
     The sequence is Mugler and Brookeman's (Magn. Reson. Med. 15(1), 1990), its steady state Deichmann et al.'s
@@ -127,7 +136,9 @@ def mprage(
     return pd * np.sin(flip) * middle * np.exp(-te_ms / t2_star_ms)  # type: ignore[no-any-return]
 
 
-def spin_echo(t1_ms: Values, t2_ms: Values, pd: Values | float, *, tr_ms: float, te_ms: float) -> Values:
+def spin_echo(
+    t1_ms: FloatOrArray, t2_ms: FloatOrArray, pd: FloatOrArray | float, *, tr_ms: float, te_ms: float
+) -> FloatOrArray:
     """Signal: PD (1 - 2 exp(-(TR - TE / 2) / T1) + exp(-TR / T1)) exp(-TE / T2).
 
     Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004, section 14.3.
@@ -155,7 +166,7 @@ T2W_SEQUENCES: dict[str, Callable[..., NDArray[np.float32]]] = {"spin_echo": spi
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one contrast is acquired: a name in the tables above, and its keyword arguments."""
+    """The acquisition of one contrast: a name in the tables above, and its keyword arguments."""
 
     sequence: str
     settings: Mapping[str, float]
@@ -178,7 +189,7 @@ PROTOCOLS: dict[float, tuple[Protocol, Protocol]] = {
         Protocol("spin_echo", {"tr_ms": 5726.0, "te_ms": 100.0}),
     ),
 }
-"""Field strength in tesla -> T1w and T2w protocol: a study has one protocol a scanner, not one a person.
+"""Field strength in tesla -> T1w and T2w protocol: a study has one protocol a scanner, not one a subject.
 
 The spin echoes have the times of IXI's 1.5 T (Guy's) and 3 T (Hammersmith) scanners; the T1w protocols are
 common 3D ones.

@@ -1,4 +1,4 @@
-"""Owns the average brain that every simulated head is bent from: tissue fractions, iron, ventricles."""
+"""The average brain that every simulated subject is bent from: tissue fractions, iron, ventricles."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def load_template_t1w() -> Image:
 
 
 def _read(name: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    # Found without importing: `import nilearn.datasets` would bring scikit-learn along.
+    # Found without importing: `import nilearn.datasets` would import scikit-learn too.
     spec = importlib.util.find_spec("nilearn")
     folder = Path(spec.origin).parent / "datasets" / "data" if spec and spec.origin else Path("nilearn")
     path = folder / _FILE.format(name)

@@ -1,4 +1,4 @@
-"""Owns how a head differs in shape from the template: pose, size, a diffeomorphism, wider or narrower ventricles."""
+"""The shape of a head against the template: pose, size, a diffeomorphism, wider or narrower ventricles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COARSE = Space((57, 65, 57), np.array([[4.0, 0, 0, -112], [0, 4, 0, -148], [0, 
 
 
 @dataclass(frozen=True)
-class Shape:
+class HeadShape:
     """The drawn numbers of a head's shape.
 
     Attributes:
@@ -41,14 +41,14 @@ class Shape:
     ventricle_flow_mm: float
 
 
-def draw_shape(rng: np.random.Generator) -> Shape:
+def draw_shape(rng: np.random.Generator) -> HeadShape:
     """Draw a head's size (SD 4 % shared, 2 % an axis), its turn (SD 3 degrees) and its ventricles (-3 to 7 mm)."""
     size = MEAN_SIZE * np.exp(rng.normal(0, 0.04) + rng.normal(0, 0.02, 3))
     turn = rng.normal(0, 3, 3)
-    return Shape(_triple(size), _triple(turn), float(rng.uniform(-3, 7)))
+    return HeadShape(_triple(size), _triple(turn), float(rng.uniform(-3, 7)))
 
 
-def head_to_template(shape: Shape) -> NDArray[np.float64]:
+def head_to_template(shape: HeadShape) -> NDArray[np.float64]:
     """The affine part `(4, 4)` of the way from head mm to template mm."""
     to_head = Rotation.from_euler("xyz", shape.turn_deg, degrees=True).as_matrix() * np.asarray(shape.size)
     affine = np.eye(4)
@@ -56,7 +56,7 @@ def head_to_template(shape: Shape) -> NDArray[np.float64]:
     return affine
 
 
-def draw_displacement(rng: np.random.Generator, shape: Shape, template: Template) -> NDArray[np.float32]:
+def draw_displacement(rng: np.random.Generator, shape: HeadShape, template: Template) -> NDArray[np.float32]:
     """A displacement whose map is smooth, one-to-one and has a smooth inverse.
 
     The map is the exponential of a stationary velocity field, by scaling and squaring (Arsigny et al., MICCAI
@@ -99,8 +99,8 @@ def exponential(velocity: NDArray[np.float32], spacing_mm: float) -> NDArray[np.
     return np.asarray(displacement * np.float32(spacing_mm), dtype=np.float32)
 
 
-def template_points(shape: Shape, displacement: NDArray[np.float32], space: Space) -> NDArray[np.float32]:
-    """Where in the template each voxel of a head's grid comes from.
+def template_points(shape: HeadShape, displacement: NDArray[np.float32], space: Space) -> NDArray[np.float32]:
+    """The place in the template that each voxel of a head's grid comes from.
 
     Args:
         shape: the head's size and turn.
@@ -134,7 +134,7 @@ def jacobian_determinant(points: NDArray[np.float32], spacing_mm: float) -> NDAr
     return np.asarray(np.linalg.det(np.moveaxis(slopes, (0, 1), (-2, -1))))
 
 
-def _ventricle_flow(shape: Shape, template: Template) -> NDArray[np.float32]:
+def _ventricle_flow(shape: HeadShape, template: Template) -> NDArray[np.float32]:
     """Velocity `(3, I, J, K)` on the coarse grid that carries points toward the ventricles, greatest speed 1 mm.
 
     Toward and not away, because the map goes from head to template: what a head shows outside the template's

@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,7 @@ def test_mprage_of_fluid_is_inverted():
 
 @pytest.mark.parametrize("field_strength", [1.5, 3.0])
 @pytest.mark.parametrize("seed", range(20))
-def test_both_protocols_order_the_tissues_of_everybody(field_strength, seed):
+def test_both_protocols_order_the_tissues_of_every_subject(field_strength, seed):
     t1w, t2w = PROTOCOLS[field_strength]
     tissues = draw_tissues(np.random.default_rng(seed), field_strength)
     one = [abs(t1w.signal(np.float32(t.t1_ms), np.float32(45), t.pd)) for t in tissues.values()]
@@ -96,8 +98,8 @@ def test_both_protocols_order_the_tissues_of_everybody(field_strength, seed):
 
 def test_drawn_constants_lie_around_the_literature():
     rng = np.random.default_rng(0)
-    drawn = np.array([[list(t) for t in draw_tissues(rng, 3.0).values()] for _ in range(400)])
-    mean = np.array([list(t) for t in LITERATURE[3.0].values()])
+    drawn = np.array([[astuple(t) for t in draw_tissues(rng, 3.0).values()] for _ in range(400)])
+    mean = np.array([astuple(t) for t in LITERATURE[3.0].values()])
     np.testing.assert_allclose(drawn.mean(0), mean, rtol=0.01)
     np.testing.assert_allclose(np.log(drawn).std(0), [[0.03, 0.03, 0.02]] * 3, rtol=0.15)
 

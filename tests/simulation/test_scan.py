@@ -5,7 +5,6 @@ import pytest
 from scipy import ndimage
 
 from volumetric.simulation.anatomy import make_anatomy
-from volumetric.simulation.lesions import Lesions, draw_lesions, lesion_fraction
 from volumetric.simulation.scan import simulate
 
 
@@ -43,12 +42,12 @@ def test_lesions_are_bright_in_t2w_and_hidden_in_t1w(clean_scans):
     assert (t2w > 1.3).all()
 
 
-def test_iron_darkens_the_nuclei_in_t2w(people, template):
-    for number, person in enumerate(people[:2]):
-        quiet = replace(person, t2w=replace(person.t2w, bias=0.0, noise=0.0))
+def test_iron_darkens_the_nuclei_in_t2w(subjects, template):
+    for number, subject in enumerate(subjects[:2]):
+        quiet = replace(subject, t2w=replace(subject.t2w, bias=0.0, noise=0.0))
         seed = np.random.default_rng(number)
         # simulate's first stream is the anatomy's
-        anatomy = make_anatomy(np.random.default_rng(number).spawn(5)[0], person.shape, template, 3.0)
+        anatomy = make_anatomy(np.random.default_rng(number).spawn(5)[0], subject.shape, template, 3.0)
         t2w = simulate(seed, quiet, template, 3.0).t2w[anatomy.mask]
         nuclei = anatomy.iron > 8
         cortex = (anatomy.fractions[1] > 0.9) & (anatomy.iron == 0)
@@ -65,38 +64,12 @@ def test_t1w_does_not_determine_t2w(clean_scans):
         assert t2w[near].std() / t2w[near].mean() > 0.02
 
 
-def test_scale_and_noise_are_those_drawn(people, template):
-    person = replace(people[0], t1w=replace(people[0].t1w, bias=0.0, noise=0.0, scale=1.0))
-    clean = simulate(np.random.default_rng(3), person, template, 4.0)
-    louder = replace(person, t1w=replace(person.t1w, noise=0.05, scale=700.0))
+def test_scale_and_noise_are_those_drawn(subjects, template):
+    subject = replace(subjects[0], t1w=replace(subjects[0].t1w, bias=0.0, noise=0.0, scale=1.0))
+    clean = simulate(np.random.default_rng(3), subject, template, 4.0)
+    louder = replace(subject, t1w=replace(subject.t1w, noise=0.05, scale=700.0))
     noisy = simulate(np.random.default_rng(3), louder, template, 4.0)
     np.testing.assert_array_equal(clean.t2w, noisy.t2w)
     bright = clean.t1w > np.median(clean.t1w[clean.mask])  # far from the Rician floor
     sigma = 0.05 * np.median(clean.t1w[clean.mask])
     assert (noisy.t1w / 700 - clean.t1w)[bright].std() == pytest.approx(sigma, rel=0.03)
-
-
-def test_one_lesion_of_known_size(people, template):
-    shape = replace(people[0].shape, size=(1.0, 1.0, 1.0))
-    anatomy = make_anatomy(np.random.default_rng(0), shape, template, 2.0)
-    center = (28.0, -28.0, 30.0)
-    lesions = Lesions((center,), ((6.0, 6.0, 6.0),), t2_ratio=2.0, t1_ratio=1.0, pd_ratio=1.0)
-    share = lesion_fraction(np.random.default_rng(0), lesions, anatomy)
-    assert (share <= anatomy.fractions[2]).all()
-    distance = np.linalg.norm(anatomy.points - np.array(center)[:, None], axis=0)
-    assert share[distance > 20].max() < 0.05
-    assert share[distance < 2].mean() > 0.8
-
-
-def test_no_lesions_is_no_lesion(people, template):
-    anatomy = make_anatomy(np.random.default_rng(0), people[0].shape, template, 4.0)
-    none = Lesions((), (), t2_ratio=2.0, t1_ratio=1.0, pd_ratio=1.0)
-    assert lesion_fraction(np.random.default_rng(0), none, anatomy).max() < 1e-9
-
-
-def test_lesions_crowd_around_the_ventricles(template):
-    drawn = [draw_lesions(np.random.default_rng(k), template) for k in range(60)]
-    assert {2, 9} <= {len(one.centers_mm) for one in drawn} <= set(range(2, 10))
-    sites = {tuple(site): depth for site, depth in zip(template.white.tolist(), template.white_depth, strict=True)}
-    depths = [sites[center] for one in drawn for center in one.centers_mm]
-    assert np.median(depths) < 0.8 * np.median(template.white_depth)

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from volumetric.cohort.sequence import Sequence, classify
+from volumetric.cohort.acquisition import Acquisition, classify
 
 
 def sequence(techniques="SE", te=100.0, tr=6000.0, ti=None, flip=None, variants="", description="", **others):
     words = (frozenset(text.split()) for text in (techniques, variants))
-    return Sequence(
+    return Acquisition(
         "MR", *words, ("ORIGINAL", "PRIMARY", "M"), te, tr, ti, flip, description, **{"num_slices": 40} | others
     )
 

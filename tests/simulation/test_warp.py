@@ -5,7 +5,7 @@ import pytest
 
 from volumetric.imaging.geometry import Space
 from volumetric.simulation.warp import (
-    Shape,
+    HeadShape,
     coarse_space,
     draw_displacement,
     draw_shape,
@@ -52,7 +52,7 @@ def test_exponential_of_a_linear_flow_is_the_exponential_of_its_rate():
 
 def test_exponential_of_the_opposite_is_the_inverse(template):
     rng = np.random.default_rng(4)
-    shape = Shape((1, 1, 1), (0, 0, 0), 0.0)
+    shape = HeadShape((1, 1, 1), (0, 0, 0), 0.0)
     forth = draw_displacement(rng, shape, template)
     assert np.abs(forth).max() > 5
     # undoing: exp(-v) after exp(v), on a velocity that is smooth at the grid's scale
@@ -67,7 +67,7 @@ def test_exponential_of_the_opposite_is_the_inverse(template):
 
 
 def test_no_displacement_leaves_the_affine_part():
-    shape = Shape((0.9, 1.0, 0.8), (3.0, -2.0, 5.0), 0.0)
+    shape = HeadShape((0.9, 1.0, 0.8), (3.0, -2.0, 5.0), 0.0)
     still = np.zeros((3, *coarse_space().shape), dtype=np.float32)
     space = Space((4, 5, 6), np.array([[7.0, 0, 0, -20], [0, 7, 0, -30], [0, 0, 7, -10], [0, 0, 0, 1]]))
     points = template_points(shape, still, space)

@@ -10,7 +10,7 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 from tests.conftest import oblique_affine
 from volumetric.cohort.dicom import DicomError
 from volumetric.cohort.discover import discover
-from volumetric.cohort.headers import Series, age_of, person_of, settings_of
+from volumetric.cohort.headers import Series, acquisition_of, age_of, patient_of
 from volumetric.imaging.nifti import read_image
 from volumetric.manifest import read_manifest
 
@@ -289,7 +289,7 @@ def test_enhanced_headers_say_the_same_in_other_words():
     frame.MREchoSequence = one(EffectiveEchoTime=2.98)
     frame.PlanePositionSequence = one(ImagePositionPatient=place(affine, 0)[0])
     head.SharedFunctionalGroupsSequence, head.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence([frame])
-    settings = settings_of(Series(((None, head),)))
+    settings = acquisition_of(Series(((None, head),)))
     assert settings.techniques == {"GR", "IR"}
     assert settings.variants == {"MP", "SP"}
     times = (settings.echo_time_ms, settings.repetition_time_ms, settings.inversion_time_ms, settings.flip_angle_deg)
@@ -300,8 +300,8 @@ def test_enhanced_headers_say_the_same_in_other_words():
 def test_ages_and_people():
     assert [age_of(t) for t in ("045Y", "018M", "102Y", "", "Y", "45")] == ["45", "1.5", "90", "", "", ""]
     head = header("1", oblique_affine(), volume())
-    assert person_of(head) == (PATIENT, BIRTH)
+    assert patient_of(head) == (PATIENT, BIRTH)
     head.PatientID = ""
-    assert person_of(head) == (NAME, BIRTH)
+    assert patient_of(head) == (NAME, BIRTH)
     head.PatientName = ""
-    assert person_of(head) == ("1.2.3",)
+    assert patient_of(head) == ("1.2.3",)

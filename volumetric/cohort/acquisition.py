@@ -1,4 +1,4 @@
-"""Which contrast a scanner's settings make: T1w, T2w, PDw, FLAIR, or none of them and why."""
+"""The contrast that a scanner's settings make: T1w, T2w, PDw, FLAIR, or none of them and the reason."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 
 MIN_SLICES = 12
-"""Fewer slices are a localizer or a slab, no head."""
+"""Series with fewer slices are localizers or slabs."""
 
 _LOCALIZER = re.compile(r"locali[sz]er|scout|survey|plan[_ -]?scan|three[_ -]?plane|3[_ -]?pl", re.IGNORECASE)
 _MAP = re.compile(r"inv[_ -]?\d|t[12][_ -]?map|t[12]_images|phase", re.IGNORECASE)
 _NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "VELOCITY MAP"}
 _COMPUTED = {"ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE", "MPR", "REFORMATTED",
              "SUBTRACTION", "T1 MAP", "T2 MAP"}  # fmt: skip
-_TOLD = {
+_DESCRIBED = {
     "flair": re.compile(r"flair|dark[_ -]?fluid", re.IGNORECASE),
     "t1w": re.compile(r"t1|mprage|bravo|spgr", re.IGNORECASE),
     "t2w": re.compile(r"t2(?![*_ -]?star|\*)", re.IGNORECASE),
@@ -22,8 +22,8 @@ _TOLD = {
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """What a series' headers say about how it was measured.
+class Acquisition:
+    """The settings of a series, as its headers state them.
 
     Attributes:
         modality: `MR`.
@@ -56,61 +56,66 @@ class Sequence:
     b_value: float = 0.0
 
 
-def classify(sequence: Sequence) -> tuple[str, str]:
-    """The contrast and "", or "" and the reason why it is none.
+def classify(acquisition: Acquisition) -> tuple[str, str]:
+    """The contrast and "", or "" and the reason why there is none.
 
     Times and techniques decide. The description can only forbid: where it names another contrast than they do, the
     series is left out, since a wrong contrast in training does more harm than a missing one.
     """
-    reason = _exclusion(sequence)
+    reason = _exclusion(acquisition)
     if reason:
         return "", reason
-    contrast, reason = _weighting(sequence)
+    contrast, reason = _weighting(acquisition)
     if not contrast:
         return "", reason
-    told = _told(sequence.description)
-    if told and contrast not in told:
-        return "", f"its settings are those of {contrast}, its description says {' or '.join(sorted(told))}"
-    if sequence.contrast_agent and contrast in ("t1w", "flair"):
+    described = _described_contrasts(acquisition.description)
+    if described and contrast not in described:
+        return "", f"its settings are those of {contrast}, its description says {' or '.join(sorted(described))}"
+    if acquisition.contrast_agent and contrast in ("t1w", "flair"):
         return "", "a contrast agent was given, which makes it another contrast"
     return contrast, ""
 
 
-def _exclusion(sequence: Sequence) -> str:
-    """Why a series is no head scan whatever its weighting, or ""."""
-    kinds = set(sequence.image_type)
-    if sequence.modality != "MR":
-        return f"the modality is {sequence.modality or 'not given'}, not MR"
-    if "LOCALIZER" in kinds or _LOCALIZER.search(sequence.description) or sequence.num_orientations > 1:
-        return "a localizer"
-    if sequence.num_slices < MIN_SLICES:
-        return f"{sequence.num_slices} slices, expected at least {MIN_SLICES}: a localizer or a slab"
-    if kinds & _NOT_MAGNITUDE or _MAP.search(sequence.description):
-        return "no magnitude image, or a map"
-    if sequence.b_value > 0 or "EP" in sequence.techniques:
-        return "echo-planar or diffusion-weighted"
-    if kinds & _COMPUTED:
-        return f"computed from another series ({', '.join(sorted(kinds & _COMPUTED))})"
-    if "TOF" in sequence.variants:
-        return "an angiogram"
-    return ""
+def _exclusion(acquisition: Acquisition) -> str:
+    """The reason why a series is left out whatever its weighting, or ""."""
+    kinds = set(acquisition.image_type)
+    is_localizer = "LOCALIZER" in kinds or _LOCALIZER.search(acquisition.description)
+    rules = (
+        (acquisition.modality != "MR", f"the modality is {acquisition.modality or 'not given'}, not MR"),
+        (is_localizer or acquisition.num_orientations > 1, "a localizer"),
+        (
+            acquisition.num_slices < MIN_SLICES,
+            f"{acquisition.num_slices} slices, expected at least {MIN_SLICES}: a localizer or a slab",
+        ),
+        (kinds & _NOT_MAGNITUDE or _MAP.search(acquisition.description), "no magnitude image, or a map"),
+        (acquisition.b_value > 0 or "EP" in acquisition.techniques, "echo-planar or diffusion-weighted"),
+        (kinds & _COMPUTED, f"computed from another series ({', '.join(sorted(kinds & _COMPUTED))})"),
+        ("TOF" in acquisition.variants, "an angiogram"),
+    )
+    return next((reason for applies, reason in rules if applies), "")
 
 
-def _weighting(sequence: Sequence) -> tuple[str, str]:
-    te, tr = sequence.echo_time_ms, sequence.repetition_time_ms
+def _weighting(acquisition: Acquisition) -> tuple[str, str]:
+    te, tr, ti = acquisition.echo_time_ms, acquisition.repetition_time_ms, acquisition.inversion_time_ms
     if te is None or tr is None:
         return "", "the headers give no echo or repetition time, and a description alone does not decide"
     times = f"TE {te:g}, TR {tr:g}"
-    ti = sequence.inversion_time_ms
     if ti:
-        times += f", TI {ti:g}"
-        if te >= 70 and ti >= 1500:
-            return "flair", ""
-        if te <= 40 and 300 <= ti <= 1400:
-            return "t1w", ""
-        return "", f"an inversion recovery that is neither T1w nor FLAIR ({times} ms)"
-    if "GR" in sequence.techniques and "SE" not in sequence.techniques:
-        return _gradient_echo(sequence, te, tr, times)
+        return _inversion_recovery(te, ti, f"{times}, TI {ti:g}")
+    if "GR" in acquisition.techniques and "SE" not in acquisition.techniques:
+        return _gradient_echo(acquisition, te, tr, times)
+    return _spin_echo(te, tr, times)
+
+
+def _inversion_recovery(te: float, ti: float, times: str) -> tuple[str, str]:
+    if te >= 70 and ti >= 1500:
+        return "flair", ""
+    if te <= 40 and 300 <= ti <= 1400:
+        return "t1w", ""
+    return "", f"an inversion recovery that is neither T1w nor FLAIR ({times} ms)"
+
+
+def _spin_echo(te: float, tr: float, times: str) -> tuple[str, str]:
     if te >= 60 and tr >= 1500:
         return "t2w", ""
     if te < 35 and tr <= 1200:
@@ -120,13 +125,13 @@ def _weighting(sequence: Sequence) -> tuple[str, str]:
     return "", f"a spin echo between the weightings ({times} ms)"
 
 
-def _gradient_echo(sequence: Sequence, te: float, tr: float, times: str) -> tuple[str, str]:
-    flip = sequence.flip_angle_deg
+def _gradient_echo(acquisition: Acquisition, te: float, tr: float, times: str) -> tuple[str, str]:
+    flip = acquisition.flip_angle_deg
     if te > 12:
         return "", f"a gradient echo with a late echo, T2*w ({times} ms)"
-    if "SS" in sequence.variants and not sequence.variants & {"SP", "MP"}:
+    if "SS" in acquisition.variants and not acquisition.variants & {"SP", "MP"}:
         return "", f"a balanced steady state ({times} ms)"
-    if "MP" in sequence.variants:  # prepared by inversion, whose time some makers do not write
+    if "MP" in acquisition.variants:  # prepared by inversion, whose time some makers do not write
         return "t1w", ""
     if flip is None:
         return "", f"a gradient echo without a flip angle ({times} ms)"
@@ -136,7 +141,7 @@ def _gradient_echo(sequence: Sequence, te: float, tr: float, times: str) -> tupl
     return "", f"a gradient echo with little T1 weighting (flip angle {flip:g}, {times} ms)"
 
 
-def _told(description: str) -> set[str]:
+def _described_contrasts(description: str) -> set[str]:
     """Contrasts that a description names; `t2_flair` is FLAIR alone, `pd+t2` is both."""
-    told = {contrast for contrast, words in _TOLD.items() if words.search(description)}
-    return told - {"t2w"} if "flair" in told else told
+    described = {contrast for contrast, words in _DESCRIBED.items() if words.search(description)}
+    return described - {"t2w"} if "flair" in described else described

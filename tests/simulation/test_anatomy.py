@@ -7,8 +7,8 @@ from volumetric.simulation.anatomy import make_anatomy
 
 
 @pytest.fixture(scope="module")
-def heads(people, template):
-    return [make_anatomy(np.random.default_rng(k), p.shape, template, 4.0) for k, p in enumerate(people[:3])]
+def heads(subjects, template):
+    return [make_anatomy(np.random.default_rng(k), p.shape, template, 4.0) for k, p in enumerate(subjects[:3])]
 
 
 def test_fractions_sum_to_one(heads):
@@ -18,7 +18,7 @@ def test_fractions_sum_to_one(heads):
         assert head.fractions.min() >= 0
 
 
-def test_volumes_are_those_of_people(heads):
+def test_volumes_are_those_of_subjects(heads):
     for head in heads:
         csf, gm, wm = ((head.tissues() == label).sum() * 0.064 for label in (1, 2, 3))
         assert 1050 < head.mask.sum() * 0.064 < 1900
@@ -42,16 +42,16 @@ def test_labels_are_zero_exactly_outside_the_mask(heads):
         np.testing.assert_array_equal(head.tissues() > 0, head.mask)
 
 
-def test_same_head_at_another_spacing(people, template, heads):
-    finer = make_anatomy(np.random.default_rng(0), people[0].shape, template, 3.0)
+def test_same_head_at_another_spacing(subjects, template, heads):
+    finer = make_anatomy(np.random.default_rng(0), subjects[0].shape, template, 3.0)
     assert finer.mask.sum() * 27 == pytest.approx(heads[0].mask.sum() * 64, rel=0.02)
     for a, b in zip(finer.fractions, heads[0].fractions, strict=True):
         assert a.sum() * 27 == pytest.approx(b.sum() * 64, rel=0.05)
 
 
-def test_ventricles_grow_with_the_flow(people, template):
+def test_ventricles_grow_with_the_flow(subjects, template):
     def deep_fluid(flow_mm):
-        shape = replace(people[1].shape, ventricle_flow_mm=flow_mm)
+        shape = replace(subjects[1].shape, ventricle_flow_mm=flow_mm)
         head = make_anatomy(np.random.default_rng(1), shape, template, 4.0)
         i, j, k = np.rint(np.linalg.inv(head.space.affine)[:3] @ [0, -10, 18, 1]).astype(int)
         return (head.tissues()[i - 6 : i + 7, j - 9 : j + 10, k - 4 : k + 5] == 1).sum()
@@ -61,5 +61,5 @@ def test_ventricles_grow_with_the_flow(people, template):
     assert wide > 1.4 * narrow
 
 
-def test_people_differ(heads):
+def test_subjects_differ(heads):
     assert len({head.mask.shape for head in heads} | {head.mask.sum() for head in heads}) > 3
