@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from volumetric.config.run import Contrast, Millimeters
-from volumetric.config.section import Section
+from volumetric.config.section import Section, Seed
 
 RECIPE_FILE = "preparation.yaml"
 """Beside a prepared manifest: the recipe it was made by. `train` copies it into the model folder."""
@@ -80,7 +80,7 @@ class PreparationConfig(Section):
     registration: RegistrationConfig = RegistrationConfig()
     grid: GridConfig = GridConfig()
     quality: QualityConfig = QualityConfig()
-    seed: int = Field(0, ge=0, description="of the random starts and samples of the registration")
+    seed: Seed = Field(0, description="of the random starts and samples of the registration")
 
     @model_validator(mode="after")
     def _reference_can_be_found_in_mni(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -10,17 +11,13 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from volumetric.config.document import MAX_CHARACTERS, MAX_DEPTH, ConfigError, load_yaml
 from volumetric.config.network import DEFAULT_NETWORK, NETWORK_NAMES
 from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
-from volumetric.errors import InputError
 from volumetric.manifest import closest
 
 S = TypeVar("S", bound=Section)
-
-
-class ConfigError(InputError):
-    """A configuration that cannot be used; the message names each key."""
 
 
 def resolve(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -60,9 +57,11 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise ConfigError(f"{path}: `extends` leads in a circle")
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({str(error).replace(chr(10), ' ')})") from error
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from error
+    tree = load_yaml(text, str(path))
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
@@ -92,11 +91,10 @@ def _set(tree: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for example optim.lr=3e-4")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is no YAML") from error
+    value = load_yaml(text, f"--set {key}")
     *sections, last = key.strip().split(".")
+    if len(sections) > MAX_DEPTH:
+        raise ConfigError(f"--set: a key of {len(sections) + 1} parts; see `volumetric config --schema` for the keys")
     below: Any = tree
     for section in sections:
         below = below.get(section, {})
@@ -120,7 +118,7 @@ def _sentences(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
             yield str(problem["ctx"]["error"])
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
-            yield f"`{where}` = {problem['input']!r}: {message}"
+            yield f"`{where}` = {reprlib.repr(problem['input'])}: {message}"
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

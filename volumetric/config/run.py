@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from volumetric.config.network import NetworkConfig, UNetConfig
-from volumetric.config.section import Section
+from volumetric.config.section import Section, Seed
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
 Millimeters = Annotated[float, Field(ge=0.2, le=6)]
-Voxels = Annotated[int, Field(ge=8, le=1024)]
+PatchSide = Annotated[int, Field(ge=8, le=1024)]
 
 
 class TaskConfig(Section):
@@ -50,7 +50,7 @@ class IntensityConfig(Section):
 class PatchConfig(Section):
     """What the network sees at once, in training and in inference."""
 
-    size: tuple[Voxels, Voxels, Voxels] = Field((96, 96, 96), description="voxels of model space, RAS order")
+    size: tuple[PatchSide, PatchSide, PatchSide] = Field((96, 96, 96), description="voxels of model space, RAS order")
     batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, per device")
     num_per_volume: int = Field(2, ge=1, le=256, description="how many of these come from one volume")
 
@@ -153,7 +153,7 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
-    seed: int = Field(0, ge=0, description="of the weights, the patches and the augmentation")
+    seed: Seed = Field(0, description="of the weights, the patches and the augmentation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
@@ -161,6 +161,13 @@ class RunConfig(Section):
     cache: str | None = Field(None, description="folder of prepared volumes; null: `cache` in the run folder")
     tensorboard: bool = Field(False, description="also write TensorBoard events; needs the extra `tensorboard`")
     num_workers: int = Field(0, ge=0, le=64, description="processes that cut patches; 0 does it in the main process")
+
+    @field_validator("cache")
+    @classmethod
+    def _is_a_path(cls, cache: str | None) -> str | None:
+        if cache is not None and "\0" in cache:
+            raise ValueError(f"`cache` = {cache!r} holds a NUL character; give the path of a folder")
+        return cache
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:
