@@ -1,4 +1,4 @@
-"""Which network, and how big: one section a network, told apart by its `name`."""
+"""Networks and their sizes: one section a network, told apart by its `name`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class UNetConfig(Section):
 
 
 class SeedUNetConfig(Section):
-    """The U-Net of 2021 that this project grew from; nothing about it can be set."""
+    """The U-Net of 2021 that this project grew from; it has no settings."""
 
     name: Literal["seed_unet"]
 
@@ -147,8 +147,8 @@ NetworkConfig = Annotated[
 """Any of them; without a `name`, the `unet`."""
 
 
-def may_see_whole_volumes(network: NetworkConfig) -> bool:
-    """Whether statistics of the window itself have no part in the picture."""
+def is_window_independent(network: NetworkConfig) -> bool:
+    """True where a prediction does not depend on statistics of the window."""
     return isinstance(network, SeedUNetConfig) or network.norm in ("batch", "fixed_group", "none")
 
 

@@ -1,4 +1,4 @@
-"""From a YAML file of differences and `--set` to a whole, checked configuration."""
+"""Resolution of a YAML file of differences and `--set` into a whole, checked configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolve_as(kind: type[S], path: Path | None, overrides: Sequence[str] = ()) 
     """Read a configuration file over the defaults, then apply overrides.
 
     Args:
-        kind: what is configured: `RunConfig` or `PreparationConfig`.
+        kind: of the configuration: `RunConfig` or `PreparationConfig`.
         path: YAML holding differences from the defaults, or None. `extends: other.yaml` (relative to the
             file) takes another file's differences first.
         overrides: `section.key=value`, the value written as YAML; applied in order.
@@ -51,10 +51,10 @@ def as_yaml(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, ancestors: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such configuration file; check the path")
-    if path.resolve() in seen:
+    if path.resolve() in ancestors:
         raise ConfigError(f"{path}: `extends` leads in a circle")
     try:
         with path.open(encoding="utf-8") as file:
@@ -68,7 +68,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    return _merged(_read(path.parent / str(parent), (*seen, path.resolve())), tree)
+    return _merged(_read(path.parent / str(parent), (*ancestors, path.resolve())), tree)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The whole configuration of a training run."""
+"""Sections of the configuration of a training run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PatchSide = Annotated[int, Field(ge=8, le=1024)]
 
 
 class TaskConfig(Section):
-    """What is learned from what."""
+    """Contrasts of the sources and of the target."""
 
-    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts the network sees")
-    target: Contrast = Field("t2w", description="contrast the network writes")
+    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts that the network takes")
+    target: Contrast = Field("t2w", description="contrast that the network predicts")
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -37,18 +37,18 @@ class SpaceConfig(Section):
 
 
 class IntensityConfig(Section):
-    """How sources come to the network; the target always goes by one map fitted on the training people."""
+    """Normalization of the sources; the target is always normalized by one map fitted on the training subjects."""
 
     source_normalization: SourceNormalization = Field(
         "zscore",
         description="zscore: mean 0 and SD 1 in each scan's own mask; pooled: one map a contrast, of all training "
         "voxels; robust: median and MAD; percentile: 1st to 0, 99th to 1; white_stripe: mean 0 and SD 1 about the "
-        "white-matter peak; nyul: deciles to those of the training people; fcm, kde: white matter's mean, mode to 1",
+        "white-matter peak; nyul: deciles to those of the training subjects; fcm, kde: white matter's mean, mode to 1",
     )
 
 
 class PatchConfig(Section):
-    """What the network sees at once, in training and in inference."""
+    """Patches, the input of the network in training and in inference."""
 
     size: tuple[PatchSide, PatchSide, PatchSide] = Field((96, 96, 96), description="voxels of model space, RAS order")
     batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, per device")
@@ -92,7 +92,7 @@ class AugmentationConfig(Section):
 
     @property
     def moves(self) -> bool:
-        """Whether anything is interpolated, so that patches are cut with a margin."""
+        """True where anything is interpolated, so that patches are cut with a margin."""
         return self.affine_probability > 0 or self.elastic_probability > 0
 
 
@@ -116,7 +116,7 @@ class OptimConfig(Section):
     """The optimizer and its schedule."""
 
     lr: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
-    weight_decay: float = Field(1e-5, ge=0, le=1)
+    weight_decay: float = Field(1e-5, ge=0, le=1, description="decoupled weight decay of AdamW")
     num_steps: int = Field(50_000, ge=1, description="optimizer steps of the whole run")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -126,7 +126,7 @@ class OptimConfig(Section):
 
 
 class ValidationConfig(Section):
-    """How often the run looks at whole validation volumes, and saves where it is."""
+    """Validation and checkpoint interval."""
 
     every_steps: int = Field(1000, ge=1, description="steps between two validations; a checkpoint goes with each")
     patience: int | None = Field(
@@ -135,13 +135,13 @@ class ValidationConfig(Section):
 
 
 class InferenceConfig(Section):
-    """How patches are stitched; goes into the model folder as its default."""
+    """Stitching of patches; the default of the exported model."""
 
     overlap: float = Field(0.25, ge=0, le=0.9, description="fraction of a patch that neighboring windows share")
 
 
 class RunConfig(Section):
-    """A training run."""
+    """The whole configuration of a training run."""
 
     task: TaskConfig = TaskConfig()
     space: SpaceConfig = SpaceConfig()

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**32 - 1)]
-"""What numpy, torch and ITK all take."""
+"""A seed that numpy, torch and ITK all take."""
 
 
 class Section(BaseModel):

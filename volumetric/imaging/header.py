@@ -51,7 +51,7 @@ class ImageError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class CheckedHeader:
-    """What a header states about its voxels.
+    """Grid and size of the voxels that a header states.
 
     Attributes:
         image_class: the nibabel class that reads the file.
@@ -133,8 +133,10 @@ def _check_type(dtype: np.dtype[np.generic], path: Path) -> None:
     if dtype.kind in "iufb":
         return
     kinds = {"c": "complex numbers", "V": "colors (RGB)"}
-    what = kinds.get(dtype.kind, f"values of type {dtype}")
-    raise ImageError(f"{path}: the voxels hold {what}, expected real numbers; write the magnitude as a real image")
+    description = kinds.get(dtype.kind, f"values of type {dtype}")
+    raise ImageError(
+        f"{path}: the voxels hold {description}, expected real numbers; write the magnitude as a real image"
+    )
 
 
 def _three_sides(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:

@@ -132,7 +132,7 @@ def read_labels(path: Path) -> Image:
     if np.abs(labels - image.array).max() > 1e-3 or labels.min() < 0 or labels.max() > 255:
         raise ImageError(
             f"{path}: expected whole numbers from 0 to 255, got values from {image.array.min():g} to "
-            f"{image.array.max():g}; this does not look like a mask or label map"
+            f"{image.array.max():g}; this is no mask or label map"
         )
     return image.with_array(labels.astype(np.uint8))
 

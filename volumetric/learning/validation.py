@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from volumetric.config.network import may_see_whole_volumes
+from volumetric.config.network import is_window_independent
 from volumetric.learning.pairs import Pair
 from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
@@ -83,7 +83,7 @@ def prefer_whole_volume(network: nn.Module, spec: ModelSpec, pairs: Sequence[Pai
 
     No without any, for networks that take statistics of the window, and where the memory does not hold it.
     """
-    if not pairs or not may_see_whole_volumes(spec.network):
+    if not pairs or not is_window_independent(spec.network):
         return False
     try:
         windows, whole = (
