@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("subject")
     parser.add_argument("--region", default="brain")
-    parser.add_argument("--other", help="the person to swap with; default the first other")
+    parser.add_argument("--other", help="the subject to swap with; default the first other")
     args = parser.parse_args()
     manifest = read_manifest(args.manifest)
     rows = {row.subject_id: row for row in manifest.rows}
@@ -55,7 +55,7 @@ def main() -> None:
         "scale 1.1": 1.1 * t,
         "shading of 10 %": t * (1 + 0.1 * x - 0.1 * y * z),
         "seams of 0.1 every 32 voxels": t + 0.1 * seams,
-        "another person": resample(other.truth, other.grid.space, scored.grid.space),
+        "another subject": resample(other.truth, other.grid.space, scored.grid.space),
     }
     if "lesions" in masks:
         near = binary_dilation(masks["lesions"], iterations=3) & ~masks["lesions"] & mask
@@ -68,9 +68,9 @@ def main() -> None:
     for name, image in made.items():
         prediction = np.where(mask, image, 0).astype(np.float32)
         region = masks[args.region]
-        found = score(t, prediction, {"r": region}, data_range=data_range, borders=seams)["r"]
+        scores = score(t, prediction, {"r": region}, data_range=data_range, borders=seams)["r"]
         apart = shift_mm(t, prediction, mask, spacing_mm(scored.grid.affine))
-        print(f"| {name} |", " | ".join(f"{found[column]:.3g}" for column in SHOWN), f"| {apart:.2f} |", flush=True)
+        print(f"| {name} |", " | ".join(f"{scores[column]:.3g}" for column in SHOWN), f"| {apart:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

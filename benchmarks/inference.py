@@ -1,9 +1,9 @@
-"""One whole head and many, file to file: `volumetric` against plain MONAI with the same weights, and against the floor.
+"""One volume and many, file to file: `volumetric` against plain MONAI with the same weights, and against the floor.
 
     python benchmarks/inference.py [--model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz] [--whole-volume] [--runs 5]
 
-Without a scan, a simulated head at 1 mm; without a model, untrained weights: time does not depend on what was learned.
-The floor of the network is one dense pass over the head's box at the rate of a large matrix product.
+Without a scan, a simulated one at 1 mm; without a model, untrained weights: time does not depend on what was learned.
+The floor of the network is one dense pass over the brain's box at the rate of a large matrix product.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
         print(f"{torch.get_num_threads()} threads, {model.device}, {model.engine.name}, {model.precision}, {windows},")
         print(f"medians of {options.runs} runs, imports excluded unless said\n")
         print("| what | measured | against |\n|---|---|---|")
-        _one_head(model, scan, truth, folder, options.runs)
+        _one_volume(model, scan, truth, folder, options.runs)
         _floor(model, seen, options.runs)
         _many(run, scan, folder, options)
         _cold(run, scan, folder, options)
@@ -67,8 +67,8 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {"whole_volume": options.whole_volume, "overlap": options.overlap, "precision": options.precision}
 
 
-def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
-    """File to file, pair by pair, and the pictures' quality where there is a truth."""
+def _one_volume(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
+    """File to file, pair by pair, and the quality of the predictions where there is a truth."""
     outputs = {name: folder / f"{name}.nii.gz" for name in ("ours", "plain")}
 
     def ours() -> None:
@@ -77,11 +77,11 @@ def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: 
     pairs = [(_seconds(ours), _seconds(lambda: synthesize(model, scan, outputs["plain"]))) for _ in range(runs + 1)][1:]
     ours_s, plain_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(theirs / our for our, theirs in pairs)
-    print(f"| one head, plain MONAI, windows that share {OVERLAP} | {plain_s:.2f} s | |")
-    print(f"| one head, volumetric | {ours_s:.2f} s | {ratio:.1f} times faster |")
+    print(f"| one volume, plain MONAI, windows that share {OVERLAP} | {plain_s:.2f} s | |")
+    print(f"| one volume, volumetric | {ours_s:.2f} s | {ratio:.1f} times faster |")
     if truth is None:
         return
-    scored = read_scored(ManifestRow("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
+    scored = read_scored(ManifestRow("volume", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
     for name, path in outputs.items():
         array, _ = read_prediction(path, scored, "reference", name=name)
         decibels = psnr_db(scored.truth, array, mask=scored.mask, data_range=model.spec.data_range)
@@ -99,12 +99,12 @@ def _floor(model: Model, seen: ModelInput, runs: int) -> None:
     network_s = statistics.median(_seconds(lambda: model.forward(seen)) for _ in range(runs))
     print(f"| largest rate of a matrix product | {rate / 1e9:.0f} GFLOP/s | |")
     print(f"| floor: {flops / 1e9:.0f} GFLOP of one pass over {'x'.join(map(str, shape))} | {flops / rate:.2f} s | |")
-    print(f"| network part of one head | {network_s:.2f} s | {network_s * rate / flops:.2f} times the floor |")
+    print(f"| network part of one volume | {network_s:.2f} s | {network_s * rate / flops:.2f} times the floor |")
 
 
 def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
-    """Many heads in one call, and the share of it that the network takes."""
-    scans = [folder / "many" / f"head{number:02d}.nii.gz" for number in range(options.heads)]
+    """Many volumes in one call, and the share of it that the network takes."""
+    scans = [folder / "many" / f"volume{number:02d}.nii.gz" for number in range(options.volumes)]
     scans[0].parent.mkdir()
     for path in scans:
         shutil.copy(scan, path)
@@ -121,7 +121,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     Model.run = timed
     total = _seconds(lambda: infer(scans, model=run, out=folder / "out", **_how(options)))
     Model.run = original
-    print(f"| {options.heads} heads in one call | {total:.1f} s | {inside / total:.0%} of it in the network |")
+    print(f"| {options.volumes} volumes in one call | {total:.1f} s | {inside / total:.0%} of it in the network |")
 
 
 def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -165,13 +165,13 @@ def _seconds(work: Callable[[], object]) -> float:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scan", type=Path, help="a brain-extracted T1w at the model's spacing")
-    parser.add_argument("--truth", type=Path, help="its T2w, to compare the pictures")
+    parser.add_argument("--truth", type=Path, help="its T2w, to compare the predictions")
     parser.add_argument("--model", type=Path, help="a run folder")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of the untrained weights")
     parser.add_argument("--whole-volume", action="store_true")
     parser.add_argument("--overlap", type=float)
     parser.add_argument("--precision", default="auto", help="of volumetric; plain MONAI is float32")
-    parser.add_argument("--heads", type=int, default=30)
+    parser.add_argument("--volumes", type=int, default=30)
     parser.add_argument("--runs", type=int, default=5)
     return parser.parse_args()
 
