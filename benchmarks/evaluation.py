@@ -1,4 +1,4 @@
-"""Seconds of scoring one full-size head: SSIM against MONAI and scikit-image, and a whole row of metrics.
+"""Seconds of scoring one full-size volume: SSIM against MONAI and scikit-image, and a whole row of metrics.
 
 python benchmarks/evaluation.py [--shape 192 224 192] [--runs 5]
 """
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(192, 224, 192))
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    truth, prediction, mask = _head(options.shape)
+    truth, prediction, mask = _volume(options.shape)
     works = {
         "ours": lambda: ssim_map(truth, prediction, data_range=1.0).numpy(),
         "MONAI": lambda: _monai(truth, prediction),
@@ -54,7 +54,7 @@ def main() -> None:
     print(f"| {what} | {statistics.median(row):.2f} | | |")
 
 
-def _head(shape: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+def _volume(shape: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """A ball of noise in air, another noise added for the prediction, and the ball."""
     rng = np.random.default_rng(0)
     axes = np.meshgrid(*[np.linspace(-1.1, 1.1, n, dtype=np.float32) for n in shape], indexing="ij")

@@ -81,7 +81,7 @@ def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: 
     print(f"| one head, volumetric | {ours_s:.2f} s | {ratio:.1f} times faster |")
     if truth is None:
         return
-    subject = read_normalized(ManifestRow("head", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
+    subject = read_normalized(ManifestRow("volume", split="test", paths={"t1w": scan, "t2w": truth}), "t1w", "t2w")
     for name, path in outputs.items():
         array = read_prediction(path, subject, "reference").array
         decibels = psnr_db(subject.truth, array, mask=subject.mask, data_range=model.spec.data_range)

@@ -25,10 +25,10 @@ def synthesize(model: Model, source: Path, out: Path, *, amp: bool = False) -> N
     spec = model.spec
     inside = mask[0].numpy()
     units = in_network_units(spec, (scan / scan[mask].median() * mask).numpy(), inside)
-    given = torch.from_numpy(units)[None].to(model.device)
+    volume = torch.from_numpy(units)[None].to(model.device)
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=amp):
         out_units = (
-            sliding_window_inference(given, spec.patch_size, 1, model.network, overlap=OVERLAP, mode="gaussian")[0]
+            sliding_window_inference(volume, spec.patch_size, 1, model.network, overlap=OVERLAP, mode="gaussian")[0]
             .float()
             .cpu()
         )

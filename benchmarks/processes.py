@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Measured(NamedTuple):
-    """What a process took; `peak_gb` is its resident memory, looked at every 20 ms."""
+    """What a process took; `peak_gb` is its resident memory, sampled every 20 ms."""
 
     seconds: float
     peak_gb: float

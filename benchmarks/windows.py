@@ -1,9 +1,9 @@
-"""What windows cost: the picture against one pass by how much they share, and the memory of a very large scan.
+"""What windows cost: the prediction against one pass by how much they share, and the memory of a very large scan.
 
     python benchmarks/windows.py --model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz
 
 Two windows cut the brain's box across its second axis. A seam index is the mean error in the two voxels about a border
-over that elsewhere; one pass has the same there, and no border. The large scan is the given one drawn on
+over that elsewhere; one pass has the same there, and no border. The large scan is the same one resampled onto
 512 x 512 x 400 voxels, at the model's spacing and, with a copy of the model that works at the scan's own, at full size.
 """
 

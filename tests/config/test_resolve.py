@@ -62,7 +62,7 @@ def test_mistakes_name_the_key_and_the_way_out(override, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- 1\n", "expected keys and values"), ("a: [", "not a YAML file"), ("extends: m.yaml\n", "circle")],
+    [("- 1\n", "expected keys and values"), ("a: [", "not valid YAML"), ("extends: m.yaml\n", "circle")],
 )
 def test_files_that_are_no_configuration(tmp_path, text, message):
     (tmp_path / "m.yaml").write_text(text)

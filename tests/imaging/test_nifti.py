@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from tests.conftest import brain_pair, oblique_affine
-from volumetric.imaging.nifti import Image, ImageError, read_image, read_labels, read_space, stem, write_image
+from volumetric.imaging.header import ImageError
+from volumetric.imaging.nifti import Image, read_image, read_labels, stem, write_image
 
 
 @pytest.fixture
@@ -155,38 +156,3 @@ def test_the_hash_is_of_the_bytes_that_were_read(tmp_path):
     image = read_image(path)
     assert image.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert image.with_array(image.array * 2).sha256 == image.sha256
-
-
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_the_grid_is_read_without_the_voxels(tmp_path, kind, ending):
-    path = tmp_path / f"scan{ending}"
-    affine = oblique_affine("PIR")
-    kind(np.zeros((7, 9, 8, 1), np.int16), affine).to_filename(path)
-    space = read_space(path)
-    assert space.shape == (7, 9, 8)
-    np.testing.assert_allclose(space.affine, read_image(path).affine)
-
-
-def test_the_grid_of_a_file_that_is_no_3d_image_is_refused(tmp_path):
-    nib.Nifti1Image(np.zeros((7, 9, 8, 2), np.int16), np.eye(4)).to_filename(tmp_path / "4d.nii.gz")
-    with pytest.raises(ImageError, match="expected a 3D image"):
-        read_space(tmp_path / "4d.nii.gz")
-    (tmp_path / "text.nii.gz").write_text("no image")
-    with pytest.raises(ImageError, match="not a NIfTI file"):
-        read_space(tmp_path / "text.nii.gz")
-    with pytest.raises(ImageError, match="no such file"):
-        read_space(tmp_path / "absent.nii.gz")
-
-
-def test_complex_voxels_do_not_lose_their_imaginary_part_without_a_word(tmp_path):
-    nib.Nifti1Image(np.full((5, 6, 7), 1 + 2j, np.complex64), np.eye(4)).to_filename(tmp_path / "complex.nii.gz")
-    with pytest.raises(ImageError, match="the voxels hold complex numbers"):
-        read_image(tmp_path / "complex.nii.gz")
-
-
-def test_colors_are_one_clear_error(tmp_path):
-    rgb = np.zeros((5, 6, 7), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
-    nib.Nifti1Image(rgb, np.eye(4)).to_filename(tmp_path / "rgb.nii.gz")
-    with pytest.raises(ImageError, match=r"the voxels hold colors \(RGB\)"):
-        read_image(tmp_path / "rgb.nii.gz")

@@ -10,7 +10,7 @@ from volumetric.config.run import SourceNormalization
 from volumetric.imaging.intensity import IntensityError, PooledIntensities
 from volumetric.imaging.normalization import LANDMARKS, NORMALIZERS, AffineUnits, GrayUnits, LandmarkUnits
 
-GRAY = {"gray_simple", "gray_adaptive"}
+GRAY = ("gray_simple", "gray_adaptive")
 SHAPE = (23, 31, 27)
 
 
@@ -25,18 +25,18 @@ def brain(seed, contrast="t1w", scale=1.0):
     return (scale * np.where(mask, values, 7)).astype(np.float32), mask, tissue
 
 
-def people():
-    """The intensities of three training people."""
+def training_subjects():
+    """The intensities of three training subjects."""
     for seed in (1, 2, 3):
         array, mask, _ = brain(seed)
-        person = PooledIntensities()
-        person.add(array[mask])
-        yield person
+        subject = PooledIntensities()
+        subject.add(array[mask])
+        yield subject
 
 
 def fit(name, array, mask, contrast="t1w"):
     normalizer = NORMALIZERS[name]
-    return normalizer.fit(array, mask, contrast, normalizer.learn(people()) if normalizer.learn else ())
+    return normalizer.fit(array, mask, contrast, normalizer.learn(training_subjects()) if normalizer.learn else ())
 
 
 def test_the_configuration_offers_the_table_without_what_loses():
@@ -151,7 +151,7 @@ def test_a_mask_full_of_background_has_no_deciles():
 def test_numbers_of_the_table_are_plain():
     array, mask, _ = brain(0)
     for name, normalizer in NORMALIZERS.items():
-        learned = normalizer.learn(people()) if normalizer.learn else ()
+        learned = normalizer.learn(training_subjects()) if normalizer.learn else ()
         assert all(type(number) is float for number in (*normalizer.measure(array, mask, "t1w"), *learned)), name
 
 

@@ -22,8 +22,8 @@ QUARTER_TURN = np.array([[0, -1.0, 0, 4], [1, 0, 0, -3], [0, 0, 1, 12], [0, 0, 0
 
 
 @pytest.fixture(scope="module")
-def head(simulated_scan):
-    """T1w, T2w on a turned grid of its own, and the mask of a simulated person."""
+def scans(simulated_scan):
+    """T1w, T2w on a turned grid of its own, and the mask of a simulated subject."""
     space = simulated_scan.space
     grid = Space((76, 70, 81), oblique_affine("PIR", spacing=(2.6, 2.9, 2.4), degrees=6))
     centers = [s.affine @ [*((np.array(s.shape) - 1) / 2), 1] for s in (space, grid)]
@@ -32,8 +32,8 @@ def head(simulated_scan):
     return Image(simulated_scan.t1w, space.affine), t2w, simulated_scan.mask > 0
 
 
-def test_a_known_move_is_recovered_between_oblique_grids(head):
-    t1w, t2w, mask = head
+def test_a_known_move_is_recovered_between_oblique_grids(scans):
+    t1w, t2w, mask = scans
     points = mask_points(t1w.space, mask)
     (move,) = random_moves(1, points.mean(axis=0), seed=1)
     moving = Image(t2w.array, move @ t2w.affine)
@@ -42,8 +42,9 @@ def test_a_known_move_is_recovered_between_oblique_grids(head):
     assert displacement_mm(inverse(move) @ found.fixed_to_moving, points) < 0.3
 
 
-def test_affine_finds_a_scaling_that_rigid_cannot(head):
-    t1w, t2w, mask = head
+def test_affine_finds_a_scaling_that_rigid_cannot(scans, monkeypatch):
+    monkeypatch.setattr("volumetric.imaging.registration.LEVELS_MM", (4.0, 2.5))  # the scans have voxels of 2.5 mm
+    t1w, t2w, mask = scans
     stretch = np.diag([1.05, 0.97, 1.0, 1.0])
     moving = Image(t2w.array, stretch @ t2w.affine)
     points = mask_points(t1w.space, mask)
@@ -54,9 +55,10 @@ def test_affine_finds_a_scaling_that_rigid_cannot(head):
     assert displacement_mm(inverse(stretch) @ rigid, points) > 1
 
 
-def test_two_registrations_end_in_the_same_bits_because_itk_sums_on_one_thread(head, monkeypatch):
-    monkeypatch.setattr("volumetric.imaging.registration.LEVELS_MM", (4.0, 3.0))
-    t1w, t2w, mask = head
+def test_two_registrations_end_in_the_same_bits_because_itk_sums_on_one_thread(scans, monkeypatch):
+    monkeypatch.setattr("volumetric.imaging.registration.LEVELS_MM", (5.0, 4.0))
+    monkeypatch.setattr("volumetric.imaging.registration._SAMPLES", 10_000)  # fewer than the mask has
+    t1w, t2w, mask = scans
     first, second = (register(t1w, t2w, mask, starts=[np.eye(4)]).fixed_to_moving for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
@@ -80,10 +82,10 @@ def test_centers_of_intensity_are_a_start_for_scans_far_apart():
     np.testing.assert_allclose(starts[1][:3, 3], away[:3, 3], atol=5)
 
 
-def test_a_transform_file_brings_itk_to_the_same_voxels(head, tmp_path):
+def test_a_transform_file_brings_itk_to_the_same_voxels(scans, tmp_path):
     write_transform(tmp_path / "a.tfm", QUARTER_TURN)
     np.testing.assert_allclose(read_transform(tmp_path / "a.tfm"), QUARTER_TURN, atol=1e-12)
-    t1w, t2w, _ = head
+    t1w, t2w, _ = scans
     by_itk = sitk.Resample(
         to_sitk(t2w.array, t2w.space),
         to_sitk(t1w.array, t1w.space),

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from volumetric.batch.subjects import progress
 from volumetric.imaging.geometry import Space, same_space
-from volumetric.imaging.nifti import ImageError, read_image, read_labels
+from volumetric.imaging.header import ImageError
+from volumetric.imaging.nifti import read_image, read_labels
 from volumetric.manifest import CONTRASTS, LABELS, PATH_COLUMNS, ManifestRow
 
 MAX_READERS = 4

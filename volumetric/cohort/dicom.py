@@ -32,7 +32,8 @@ from volumetric.cohort.headers import (
     words,
 )
 from volumetric.errors import InputError
-from volumetric.imaging.nifti import ImageError, read_image, write_image
+from volumetric.imaging.header import ImageError
+from volumetric.imaging.nifti import read_image, write_image
 from volumetric.outputs import hash_bytes
 
 INSTALL = "pip install 'volumetric[dicom]'"

@@ -1,4 +1,4 @@
-"""How a model is run: the options of inference, built once and handed down whole."""
+"""The options of inference, built once and handed down whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from volumetric.config.section import Section
 
 
 class InferenceOptions(Section):
-    """What runs the network, in which precision, and over which windows."""
+    """Device, engine, precision and windows of inference."""
 
     device: Device = Field("auto", description="auto takes a GPU where there is one")
     engine: Engine = Field("auto", description="auto is OpenVINO on a CPU, where it can be had, and torch elsewhere")
@@ -23,8 +23,8 @@ class InferenceOptions(Section):
     )
     whole_volume: bool | None = Field(
         None,
-        description="one window over the whole volume, where the memory allows; null asks the model, and takes windows "
-        "where an overlap is given",
+        description="one window over the whole volume, where the memory allows; null follows the model, and takes "
+        "windows where an overlap is set",
     )
 
     @model_validator(mode="after")

@@ -1,16 +1,19 @@
-"""Which network, and how big: one section a network, told apart by its `name`."""
+"""Networks and their sizes: one section a network, told apart by its `name`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from volumetric.config.section import Section
 
 Width = Annotated[int, Field(ge=1, le=2048)]
 Channels = Annotated[tuple[Width, ...], Field(min_length=2, max_length=7)]
 Norm = Literal["instance", "batch", "group"]
+
+MAX_WEIGHTS = 500_000_000
+"""The largest network that is built; its training needs 10 GB in float32 for weights, averages and AdamW alone."""
 
 DEFAULT_NETWORK = "unet"
 NETWORK_NAMES = ("unet", "seed_unet", "segresnet", "dynunet", "swinunetr")
@@ -36,7 +39,7 @@ class UNetConfig(Section):
 
 
 class SeedUNetConfig(Section):
-    """The U-Net of 2021 that this project grew from; nothing about it can be set."""
+    """The U-Net of 2021 that this project grew from; it has no settings."""
 
     name: Literal["seed_unet"]
 
@@ -96,9 +99,36 @@ class SwinUNETRConfig(Section):
         return 32
 
 
+AnyNetwork = UNetConfig | SeedUNetConfig | SegResNetConfig | DynUNetConfig | SwinUNETRConfig
+
+
+def least_weights(network: AnyNetwork) -> int:
+    """Weights of the largest convolutions alone: a lower bound of the network's size without building it."""
+    match network:
+        case UNetConfig():
+            return 54 * network.num_blocks * sum(width**2 for width in network.channels)
+        case SegResNetConfig():
+            return 54 * network.width**2 * sum(num << 2 * level for level, num in enumerate(network.num_blocks))
+        case DynUNetConfig():
+            return 54 * sum(width**2 for width in network.channels)
+        case SwinUNETRConfig():
+            return 54 * (16 * network.width) ** 2
+        case SeedUNetConfig():
+            return 0
+
+
 def _name(section: Any) -> str:
-    name = section.get("name", DEFAULT_NETWORK) if isinstance(section, dict) else section.name
+    name = section.get("name", DEFAULT_NETWORK) if isinstance(section, dict) else getattr(section, "name", "none")
     return str(name)
+
+
+def _check_size(network: AnyNetwork) -> AnyNetwork:
+    if (weights := least_weights(network)) > MAX_WEIGHTS:
+        raise ValueError(
+            f"this `network` has over {weights / 1e6:.0f} million weights, expected at most {MAX_WEIGHTS / 1e6:.0f} "
+            "million; make it narrower or shallower"
+        )
+    return network
 
 
 NetworkConfig = Annotated[
@@ -112,12 +142,13 @@ NetworkConfig = Annotated[
         custom_error_type="network_name",
         custom_error_message=f"`name` must be one of {', '.join(NETWORK_NAMES)}",
     ),
+    AfterValidator(_check_size),
 ]
 """Any of them; without a `name`, the `unet`."""
 
 
 def is_window_independent(network: NetworkConfig) -> bool:
-    """Whether statistics of the window itself have no part in the picture."""
+    """True where a prediction does not depend on statistics of the window."""
     return isinstance(network, SeedUNetConfig) or network.norm in ("batch", "fixed_group", "none")
 
 

@@ -1,4 +1,4 @@
-"""How raw scans become prepared pairs: the recipe that `prepare` follows and a model folder remembers."""
+"""The recipe of preparation, from raw scans to prepared pairs; kept in the model folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from volumetric.config.run import Contrast, Millimeters
-from volumetric.config.section import Section
+from volumetric.config.section import Section, Seed
 
 RECIPE_FILE = "preparation.yaml"
-"""Beside a prepared manifest: the recipe it was made by. `train` copies it into the model folder."""
+"""File beside a prepared manifest: its recipe. `train` copies it into the model folder."""
 SIDECAR = "preparation.json"
-"""Beside the images of a prepared visit: what became of it."""
+"""File beside the images of a prepared session: how they were made."""
 
 Iterations = Annotated[int, Field(ge=1, le=1000)]
 
@@ -28,13 +28,13 @@ class BiasConfig(Section):
 
 
 class RegistrationConfig(Section):
-    """Every other contrast onto the reference, by mutual information (Mattes 2003)."""
+    """Registration of every other contrast to the reference, by mutual information (Mattes 2003)."""
 
     transform: Literal["rigid", "affine"] = Field(
-        "rigid", description="rigid is right for one head on one day; affine absorbs scaling errors of a scanner"
+        "rigid", description="rigid is right for one subject in one session; affine absorbs scaling errors of a scanner"
     )
     num_starts: int = Field(
-        4, ge=1, le=100, description="where the search begins: the scanner's coordinates, centers of mass, random moves"
+        4, ge=1, le=100, description="starts of the search: the scanner's coordinates, centers of mass, random moves"
     )
 
 
@@ -42,7 +42,7 @@ class GridConfig(Section):
     """The grid that a prepared pair lies on."""
 
     space: Literal["reference", "mni"] = Field(
-        "reference", description="the reference image's own place, or MNI152 by an affine registration"
+        "reference", description="the reference image's own space, or MNI152 by an affine registration"
     )
     spacing_mm: Millimeters | None = Field(
         None, description="isotropic voxel size; null keeps the reference's own (mni: 1)"
@@ -56,10 +56,10 @@ Threshold = tuple[float, float]
 
 
 class QualityConfig(Section):
-    """Where a pair is worth a warning, and where it fails: two numbers each, the warning first."""
+    """Thresholds at which a pair gets a warning and at which it fails: two numbers each, the warning first."""
 
-    residual_mm: Threshold = Field((0.5, 2), description="mean shift left in the brain, above")
-    residual_deg: Threshold = Field((0.5, 2), description="rotation left, above")
+    residual_mm: Threshold = Field((0.5, 2), description="mean residual shift in the brain, above")
+    residual_deg: Threshold = Field((0.5, 2), description="residual rotation, above")
     brain_ml_low: Threshold = Field((900, 600), description="volume of the brain mask, below")
     brain_ml_high: Threshold = Field((1900, 2500), description="volume of the brain mask, above")
     overlap: Threshold = Field(
@@ -70,9 +70,9 @@ class QualityConfig(Section):
 
 
 class PreparationConfig(Section):
-    """The whole recipe."""
+    """The recipe of preparation."""
 
-    reference: Contrast = Field("t1w", description="contrast that stays where it is; the others are brought to it")
+    reference: Contrast = Field("t1w", description="contrast that stays where it is; the others are registered to it")
     interpolation: Literal["linear", "cubic"] = Field(
         "cubic", description="of the one interpolation; cubic is clipped to the range of the scan"
     )
@@ -80,7 +80,7 @@ class PreparationConfig(Section):
     registration: RegistrationConfig = RegistrationConfig()
     grid: GridConfig = GridConfig()
     quality: QualityConfig = QualityConfig()
-    seed: int = Field(0, ge=0, description="of the random starts and samples of the registration")
+    seed: Seed = Field(0, description="of the random starts and samples of the registration")
 
     @model_validator(mode="after")
     def _reference_can_be_found_in_mni(self) -> Self:

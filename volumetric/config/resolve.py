@@ -1,8 +1,9 @@
-"""From a YAML file of differences and `--set` to a whole, checked configuration."""
+"""Resolution of a YAML file of differences and `--set` into a whole, checked configuration."""
 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -11,17 +12,13 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from volumetric.config.document import MAX_CHARACTERS, MAX_DEPTH, ConfigError, load_yaml
 from volumetric.config.network import DEFAULT_NETWORK, NETWORK_NAMES
 from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
 from volumetric.config.shipped import configuration_file, shipped
-from volumetric.errors import InputError
 
 S = TypeVar("S", bound=Section)
-
-
-class ConfigError(InputError):
-    """A configuration that cannot be used; the message names each key."""
 
 
 def resolve(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -33,7 +30,7 @@ def resolve_as(kind: type[S], path: str | Path | None, overrides: Sequence[str] 
     """Read a configuration file over the defaults, then apply overrides.
 
     Args:
-        kind: what is configured: `RunConfig` or `PreparationConfig`.
+        kind: of the configuration: `RunConfig` or `PreparationConfig`.
         path: YAML holding differences from the defaults, the name of a shipped configuration, or None.
             `extends: other.yaml` (relative to the file, or a shipped name) takes another file's differences first.
         overrides: `section.key=value`, the value written as YAML; applied in order.
@@ -68,26 +65,27 @@ def as_yaml(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, ancestors: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
         names = ", ".join(shipped())
         raise ConfigError(
             f"{path}: there is no such configuration file; check the path, or name a shipped one: {names}"
         )
-    if path.resolve() in seen:
+    if path.resolve() in ancestors:
         raise ConfigError(f"{path}: `extends` leads in a circle")
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).replace(chr(10), " ")
-        raise ConfigError(f"{path}: not a YAML file ({reason}); correct it, or write it again") from error
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({error}); correct it, or write it again") from error
+    tree = load_yaml(text, str(path))
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}; correct it, or write it again")
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    return _merged(_read(configuration_file(str(parent), path.parent), (*seen, path.resolve())), tree)
+    return _merged(_read(configuration_file(str(parent), path.parent), (*ancestors, path.resolve())), tree)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,11 +108,10 @@ def _set(tree: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for example optim.lr=3e-4")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is no YAML") from error
+    value = load_yaml(text, f"--set {key}")
     *sections, last = key.strip().split(".")
+    if len(sections) > MAX_DEPTH:
+        raise ConfigError(f"--set: a key of {len(sections) + 1} parts; see `volumetric config --schema` for the keys")
     below: Any = tree
     for section in sections:
         below = below.get(section, {})
@@ -138,7 +135,7 @@ def _sentences(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
             yield str(problem["ctx"]["error"])
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
-            yield f"`{where}` = {problem['input']!r}: {message}"
+            yield f"`{where}` = {reprlib.repr(problem['input'])}: {message}"
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -1,25 +1,25 @@
-"""The whole configuration of a training run."""
+"""Sections of the configuration of a training run."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from volumetric.config.network import NetworkConfig, UNetConfig
-from volumetric.config.section import Section
+from volumetric.config.section import Section, Seed
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
 Millimeters = Annotated[float, Field(ge=0.2, le=6)]
-Voxels = Annotated[int, Field(ge=8, le=1024)]
+PatchSide = Annotated[int, Field(ge=8, le=1024)]
 
 
 class TaskConfig(Section):
-    """What is learned from what."""
+    """Contrasts of the sources and of the target."""
 
-    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts the network takes")
-    target: Contrast = Field("t2w", description="contrast the network predicts")
+    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts that the network takes")
+    target: Contrast = Field("t2w", description="contrast that the network predicts")
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -37,7 +37,7 @@ class SpaceConfig(Section):
 
 
 class IntensityConfig(Section):
-    """How sources come to the network; the target always goes by one map fitted on the training subjects."""
+    """Normalization of the sources; the target is always normalized by one map fitted on the training subjects."""
 
     source_normalization: SourceNormalization = Field(
         "zscore",
@@ -48,9 +48,9 @@ class IntensityConfig(Section):
 
 
 class PatchConfig(Section):
-    """Patches: what the network takes at once, in training and in inference."""
+    """Patches, the input of the network in training and in inference."""
 
-    size: tuple[Voxels, Voxels, Voxels] = Field((96, 96, 96), description="voxels of model space, RAS order")
+    size: tuple[PatchSide, PatchSide, PatchSide] = Field((96, 96, 96), description="voxels of model space, RAS order")
     batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, per device")
     num_per_volume: int = Field(2, ge=1, le=256, description="how many of these come from one volume")
 
@@ -92,7 +92,7 @@ class AugmentationConfig(Section):
 
     @property
     def moves(self) -> bool:
-        """Whether anything is interpolated, so that patches are cut with a margin."""
+        """True where anything is interpolated, so that patches are cut with a margin."""
         return self.affine_probability > 0 or self.elastic_probability > 0
 
 
@@ -116,7 +116,7 @@ class OptimConfig(Section):
     """The optimizer and its schedule."""
 
     lr: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
-    weight_decay: float = Field(1e-5, ge=0, le=1)
+    weight_decay: float = Field(1e-5, ge=0, le=1, description="decoupled weight decay of AdamW")
     num_steps: int = Field(50_000, ge=1, description="optimizer steps of the whole run")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -135,13 +135,13 @@ class ValidationConfig(Section):
 
 
 class InferenceConfig(Section):
-    """How patches are stitched; goes into the model folder as its default."""
+    """Stitching of patches; the default of the exported model."""
 
     overlap: float = Field(0.25, ge=0, le=0.9, description="fraction of a patch that neighboring windows share")
 
 
 class RunConfig(Section):
-    """A training run."""
+    """The whole configuration of a training run."""
 
     task: TaskConfig = TaskConfig()
     space: SpaceConfig = SpaceConfig()
@@ -153,7 +153,7 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
-    seed: int = Field(0, ge=0, description="of the weights, the patches and the augmentation")
+    seed: Seed = Field(0, description="of the weights, the patches and the augmentation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
@@ -161,6 +161,13 @@ class RunConfig(Section):
     cache: str | None = Field(None, description="folder of volumes in model space; null: `cache` in the run folder")
     tensorboard: bool = Field(False, description="also write TensorBoard events; needs the extra `tensorboard`")
     num_workers: int = Field(0, ge=0, le=64, description="processes that crop patches; 0 does it in the main process")
+
+    @field_validator("cache")
+    @classmethod
+    def _is_a_path(cls, cache: str | None) -> str | None:
+        if cache is not None and "\0" in cache:
+            raise ValueError(f"`cache` = {cache!r} holds a NUL character; give the path of a folder")
+        return cache
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:

@@ -1,9 +1,14 @@
-"""What every section of the configuration is: frozen, and closed to unknown keys."""
+"""The base of every section of the configuration, and the types that several sections share."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**32 - 1)]
+"""A seed that numpy, torch and ITK all take."""
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused."""
+    """A part of the configuration: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)

@@ -1,4 +1,4 @@
-"""One subject's raw scans on one grid: headers checked, brain masked, contrasts registered, shading removed."""
+"""Alignment of one session's raw scans on one grid: headers checked, brain masked, registered, bias corrected."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from volumetric.imaging.registration import Matrix, register
 from volumetric.imaging.resample import continue_outward, resample
 
 VOXEL_LIMITS_MM = (0.2, 6.0)
-"""A scan with other voxels has a wrong header, or is no scan of a head that can be used."""
+"""A scan with other voxels has a wrong header, or cannot be used."""
 _SAME_FORM_MM = 0.1
 
 
 class AlignmentError(InputError):
-    """Scans that cannot be brought onto one grid."""
+    """Scans that cannot be aligned on one grid."""
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
-    """Images and brain mask of one subject on one grid.
+class AlignedImages:
+    """Images and brain mask of one session on one grid.
 
     Attributes:
         images: by contrast, float32 `(I, J, K)` in the scanner's units, shading removed.
@@ -53,38 +53,38 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """What became of one subject's scans.
+    """The aligned scans of one session, and the transforms between their grids.
 
     Attributes:
         reference: the contrast that stayed where it was.
-        prepared: on the grid that the recipe asks for.
-        native: on the reference scan's own grid; the same object as `prepared` where that is the grid asked for.
-        rule: how the brain mask came about.
+        prepared: on the grid that the recipe states.
+        native: on the reference scan's own grid; the same object as `prepared` where that is the same grid.
+        rule: the origin of the brain mask.
         to_contrast: per other contrast, `(4, 4)` world mm of the reference -> world mm of that scan.
         to_prepared: `(4, 4)` world mm of the reference -> world mm of `prepared`; the identity unless that is MNI.
-        warnings: what is odd about the headers.
+        warnings: contradictions in the headers.
     """
 
     reference: str
-    prepared: Grid
-    native: Grid
+    prepared: AlignedImages
+    native: AlignedImages
     rule: MaskRule
     to_contrast: Mapping[str, Matrix]
     to_prepared: Matrix
     warnings: tuple[str, ...]
 
     def return_to_native(self, image: Image) -> Image:
-        """A volume on the prepared grid, on the reference scan's own: exact where they are one, else interpolated once.
+        """Resample a volume from the prepared grid to the reference scan's own.
 
         Returns:
-            float32, 0 outside the brain.
+            float32, interpolated once, 0 outside the brain; the same image where both grids are one.
         """
         if self.prepared is self.native:
             return image
         scan = self.native.mask
         spread = continue_outward(image.array, self.prepared.mask.array)
-        seen = moved(image.space, inverse(self.to_prepared))
-        return scan.with_array(resample(spread, seen, scan.space, "cubic") * scan.array)
+        placed = moved(image.space, inverse(self.to_prepared))
+        return scan.with_array(resample(spread, placed, scan.space, "cubic") * scan.array)
 
 
 def align(
@@ -95,13 +95,13 @@ def align(
     template: Image | None = None,
     name: str,
 ) -> Alignment:
-    """Bring the raw scans of one visit onto one grid, each by one interpolation from its own voxels.
+    """Align the raw scans of one session on one grid, each by one interpolation from its own voxels.
 
     Args:
         images: raw scans by contrast, each on its own grid.
-        recipe: what to do; the reference is its `reference`, or the first image where that is not given.
+        recipe: of the preparation; the reference is its `reference`, or the first image where that contrast is missing.
         given: brain mask on the reference's grid, taken as it is.
-        template: T1w brain in MNI152 space, for a recipe that asks for it.
+        template: T1w brain in MNI152 space, for a recipe with `grid.space: mni`.
         name: of the subject, for messages.
 
     Raises:
@@ -113,14 +113,13 @@ def align(
         check_voxels(image, name=f"subject {name}: `{contrast}`")
     scan = images[reference]
     brain = brain_mask(scan, given, name=f"subject {name}: `{reference}`")
-    inside = {reference: brain.array}
     corrected = {reference: _corrected(scan, brain.array, recipe, name=f"subject {name}: `{reference}`")}
     to_contrast: dict[str, Matrix] = {}
     for contrast, image in images.items():
         if contrast == reference:
             continue
         pair_name = f"subject {name}: `{reference}` and `{contrast}`"
-        found = register(
+        result = register(
             corrected[reference],
             image,
             brain.array,
@@ -129,10 +128,9 @@ def align(
             seed=recipe.seed,
             name=pair_name,
         )
-        to_contrast[contrast] = found.fixed_to_moving
-        there = resample(brain.array, moved(scan.space, found.fixed_to_moving), image.space, "nearest") > 0
-        inside[contrast] = there
-        corrected[contrast] = _corrected(image, there, recipe, name=f"subject {name}: `{contrast}`")
+        to_contrast[contrast] = result.fixed_to_moving
+        mask = resample(brain.array, moved(scan.space, result.fixed_to_moving), image.space, "nearest") > 0
+        corrected[contrast] = _corrected(image, mask, recipe, name=f"subject {name}: `{contrast}`")
     placed = _Placed(corrected, brain, reference, to_contrast, recipe.interpolation)
     native = placed.on(scan.space, np.eye(4), scan)
     space, to_prepared = _prepared_space(corrected[reference], brain.array, recipe, template, name)
@@ -143,7 +141,7 @@ def align(
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """Corrected scans on their own grids, and where each lies."""
+    """Corrected scans on their own grids, and the transforms between them."""
 
     images: Mapping[str, Image]
     brain: BrainMask
@@ -151,33 +149,33 @@ class _Placed:
     to_contrast: Mapping[str, Matrix]
     interpolation: str
 
-    def on(self, space: Space, to_space: Matrix, like: Image | None) -> Grid:
-        """Everything on a grid of another world, `to_space` leading there from the reference's."""
+    def on(self, space: Space, to_space: Matrix, like: Image | None) -> AlignedImages:
+        """Images and mask on a grid in another world; `to_space` maps the reference's world to it."""
         header = like.header if like is not None else None
         images = {}
         for contrast, image in self.images.items():
             to_reference = inverse(self.to_contrast.get(contrast, np.eye(4)))
-            seen = moved(image.space, to_space @ to_reference)
-            images[contrast] = Image(self._seen_on(space, image.array, seen), space.affine, header)
+            placed = moved(image.space, to_space @ to_reference)
+            images[contrast] = Image(self._resampled(image.array, placed, space), space.affine, header)
         scan = self.images[self.reference].space
         inside = self.brain.array
         if like is None:
             inside = resample(inside, moved(scan, to_space), space) >= 0.5
-        return Grid(images, Image(inside, space.affine, header))
+        return AlignedImages(images, Image(inside, space.affine, header))
 
-    def _seen_on(self, space: Space, array: NDArray[np.float32], seen: Space) -> NDArray[np.float32]:
-        if same_space(seen, space, tolerance_mm=1e-3):
+    def _resampled(self, array: NDArray[np.float32], source: Space, target: Space) -> NDArray[np.float32]:
+        if same_space(source, target, tolerance_mm=1e-3):
             return array
         cubic = self.interpolation == "cubic"
-        brought = resample(array, seen, space, "cubic" if cubic else "linear")
-        return brought.clip(min(0, array.min()), array.max()) if cubic else brought
+        resampled = resample(array, source, target, "cubic" if cubic else "linear")
+        return resampled.clip(min(0, array.min()), array.max()) if cubic else resampled
 
 
 def check_voxels(image: Image, *, name: str) -> None:
-    """Check that a scan's voxels have a size that scans of heads have.
+    """Check the voxel size of a scan.
 
     Raises:
-        AlignmentError: they have not.
+        AlignmentError: a side lies outside `VOXEL_LIMITS_MM`.
     """
     sides = spacing_mm(image.affine)
     low, high = VOXEL_LIMITS_MM
@@ -189,7 +187,7 @@ def check_voxels(image: Image, *, name: str) -> None:
 
 
 def header_warnings(image: Image) -> list[str]:
-    """What a header says twice and differently: the qform and the sform."""
+    """Contradictions between the two forms of a header, the qform and the sform."""
     header = image.header
     if header is None or header["qform_code"] == 0 or header["sform_code"] == 0:
         return []
@@ -206,7 +204,7 @@ def _corrected(image: Image, mask: NDArray[np.bool_], recipe: PreparationConfig,
     if not recipe.bias.enabled:
         return image
     if not mask.any():
-        raise AlignmentError(f"{name}: the brain lies outside this scan; check that both are of this person")
+        raise AlignmentError(f"{name}: the brain lies outside this scan; check that both are of this subject")
     field = bias_field(
         image.array,
         image.space,
@@ -224,8 +222,8 @@ def _prepared_space(
     grid = recipe.grid
     if grid.space == "mni":
         if template is None:
-            raise AlignmentError(f"subject {name}: the recipe asks for MNI space and no template is given")
-        found = register(
+            raise AlignmentError(f"subject {name}: the recipe has grid.space `mni`, and there is no template")
+        result = register(
             template,
             scan.with_array(np.where(mask, scan.array, np.float32(0))),
             template.array > 0,
@@ -234,12 +232,12 @@ def _prepared_space(
             seed=recipe.seed,
             name=f"subject {name}: the MNI template and `t1w`",
         )
-        return _cut(template.space, template.array > 0, grid), inverse(found.fixed_to_moving)
+        return _cut(template.space, template.array > 0, grid), inverse(result.fixed_to_moving)
     return _cut(scan.space, mask, grid), np.eye(4)
 
 
 def _cut(space: Space, mask: NDArray[np.bool_], grid: GridConfig) -> Space:
-    """The grid cropped and re-spaced as asked; along RAS axes where it is re-spaced."""
+    """The grid cropped and re-spaced by the recipe; along RAS axes where it is re-spaced."""
     if grid.crop_margin_mm is not None:
         margin = np.ceil(grid.crop_margin_mm / space.spacing_mm).astype(int)
         space = crop(space, widened(bounding_box(mask), space.shape, margin))

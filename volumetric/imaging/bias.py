@@ -1,4 +1,4 @@
-"""The smooth shading of a scan that its coil leaves, found by N4."""
+"""Bias field of a scan, the smooth shading that its coil leaves, estimated by N4."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MIN_VOXELS = 64
 
 
 class BiasError(InputError):
-    """An image whose shading cannot be estimated."""
+    """An image whose bias field cannot be estimated."""
 
 
 def bias_field(
@@ -38,7 +38,7 @@ def bias_field(
     Args:
         array: `(I, J, K)` in any units.
         space: its grid.
-        mask: `(I, J, K)`, the brain; only positive voxels inside are looked at.
+        mask: `(I, J, K)`, the brain; only positive voxels inside count.
         working_mm: voxel size of the shrunken image; axes that are coarser keep theirs.
         iterations: most iterations at each level, coarsest first.
         name: how to call the image in an error.
@@ -64,6 +64,8 @@ def bias_field(
         n4.Execute(to_sitk(values, small), sitk.Cast(to_sitk(inside.astype(np.float32), small), sitk.sitkUInt8))
         full = n4.GetLogBiasFieldAsImage(to_sitk(np.ascontiguousarray(array, np.float32), space))
     logarithm = sitk.GetArrayFromImage(full).transpose(2, 1, 0)
-    seen = logarithm[mask]
-    field: NDArray[np.float32] = np.exp(np.clip(logarithm, seen.min(), seen.max()) - seen.mean()).astype(np.float32)
+    inside_mask = logarithm[mask]
+    field: NDArray[np.float32] = np.exp(
+        np.clip(logarithm, inside_mask.min(), inside_mask.max()) - inside_mask.mean()
+    ).astype(np.float32)
     return field

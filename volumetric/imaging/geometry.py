@@ -15,7 +15,7 @@ Slices = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A grid: how many voxels, and where they lie.
+    """A grid of voxels in the world.
 
     Attributes:
         shape: number of voxels `(I, J, K)`.
@@ -33,7 +33,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Flips:
-    """Axis permutation and reversals that bring a scan's axes nearest to RAS; exact, no interpolation.
+    """Permutation and reversals of a scan's axes to those nearest RAS; exact, no interpolation.
 
     Attributes:
         order: axis of the scan that becomes axis 0, 1, 2.
@@ -70,7 +70,7 @@ def spacing_mm(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def flips_to_ras(affine: NDArray[np.float64]) -> Flips:
-    """The flips that bring the axes of `affine` nearest to right, anterior, superior.
+    """The flips that turn the axes of `affine` to those nearest right, anterior, superior.
 
     An oblique scan stays oblique: only whole axes are exchanged or reversed.
     """
@@ -113,14 +113,14 @@ def transform_points(matrix: NDArray[np.float64], points: NDArray[Any]) -> NDArr
 
 
 def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The way back through a matrix `(4, 4)`."""
+    """The inverse of a matrix `(4, 4)`."""
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def moved(space: Space, matrix: NDArray[np.float64]) -> Space:
     """The grid carried along by a world-to-world matrix `(4, 4)`.
 
-    The fixed world sees an image registered by `fixed_to_moving` on `moved(image, inverse(fixed_to_moving))`.
+    An image registered by `fixed_to_moving` lies on `moved(image, inverse(fixed_to_moving))` in the fixed world.
     """
     return Space(space.shape, matrix @ space.affine)
 
@@ -133,7 +133,7 @@ def mask_points(space: Space, mask: NDArray[np.bool_], *, most: int = 20_000) ->
 
 
 def displacement_mm(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> float:
-    """How far a world-to-world matrix moves points `(N, 3)`, in the mean."""
+    """Mean displacement in mm of points `(N, 3)` by a world-to-world matrix."""
     return float(np.linalg.norm(transform_points(matrix, points) - points, axis=1).mean())
 
 

@@ -52,7 +52,7 @@ def standard_units(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple
 
 
 def standardize(array: NDArray[np.float32], mask: NDArray[np.bool_], mean: float, sd: float) -> NDArray[np.float32]:
-    """`(array - mean) / sd` inside the mask and 0 outside, float32 `(I, J, K)`: what the network sees of a source."""
+    """`(array - mean) / sd` inside the mask and 0 outside, float32 `(I, J, K)`: a source for the network."""
     standard: NDArray[np.float32] = np.where(mask, (array - np.float32(mean)) / np.float32(sd), np.float32(0))
     return standard
 
@@ -61,7 +61,7 @@ def standardize(array: NDArray[np.float32], mask: NDArray[np.bool_], mean: float
 class PooledIntensities:
     """The distribution of reference-unit intensities over many images, in fixed memory.
 
-    A histogram with bins of 1e-4 up to 20 times the median; what lies outside is counted in the outer
+    A histogram with bins of 1e-4 up to 20 times the median; values outside are counted in the outer
     bins. The order of the images does not matter.
     """
 

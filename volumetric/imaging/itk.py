@@ -1,4 +1,4 @@
-"""How volumes come to SimpleITK, and on how many threads it works."""
+"""Volumes as SimpleITK images, and the number of its threads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
 
 
 def to_sitk(array: NDArray[np.float32], space: Space, size: tuple[int, int, int] | None = None) -> sitk.Image:
-    """A volume `(I, J, K)` as SimpleITK sees it; with `size`, an empty image of that many voxels instead."""
+    """A volume `(I, J, K)` as a SimpleITK image; with `size`, an empty image of that many voxels instead."""
     if size is None:
         image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
     else:

@@ -18,11 +18,11 @@ MaskRule = Literal["given", "nonzero", "deepbet"]
 MIN_ZERO_FRACTION = 0.2
 """From this share of exactly zero voxels on, an image may be brain-extracted already."""
 MAX_BRAIN_ML = 2500.0
-"""No brain is larger: many scanners write air as 0 too, and then what is not zero is the whole head."""
+"""No brain is larger: many scanners write air as 0 too, and then the nonzero voxels include skull and scalp."""
 
 
 class MaskError(InputError):
-    """No brain mask can be had for an image."""
+    """An image for which no brain mask can be made."""
 
 
 class BrainMask(NamedTuple):
@@ -33,10 +33,10 @@ class BrainMask(NamedTuple):
 
 
 def brain_mask(source: Image, given: Image | None = None, *, name: str = "the source image") -> BrainMask:
-    """The brain of `source`: the given mask, else its nonzero voxels, else deepbet's.
+    """Brain mask of a source image: the given mask, else its nonzero voxels, else deepbet's.
 
     Args:
-        source: the source image; the target is never looked at, since at inference there is none.
+        source: the source image; never the target, since at inference there is none.
         given: the `mask` column's image, on the same grid; nonzero is brain.
         name: how to call the image in an error, usually its path.
 
@@ -69,7 +69,7 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
 
 
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Without its holes."""
+    """The largest component of a mask, holes filled."""
     box = bounding_box(mask)
     components, _ = label(mask[box])
     sizes = np.bincount(components.ravel())
@@ -102,10 +102,10 @@ def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*torch.jit.load", DeprecationWarning)  # how deepbet ships its weights
-            _, found, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
-        brain = np.asarray(found.dataobj) > 0.5
+            _, deepbet_mask, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
+        brain = np.asarray(deepbet_mask.dataobj) > 0.5
     except (AssertionError, ValueError):  # deepbet's ways to say that it sees no brain
         brain = np.zeros(source.array.shape, bool)
     if not brain.any():
-        raise MaskError(f"{name}: deepbet finds no brain; give a `mask`, or check that this is a T1w scan of a head")
+        raise MaskError(f"{name}: deepbet finds no brain; give a `mask`, or check that this is a T1w scan")
     return _largest_component(brain)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, igzip_lib, isal_zlib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
+from volumetric.imaging.header import (
+    HEADER_BYTES,
+    MAX_BYTES,
+    MAX_EXTENSION_BYTES,
+    ImageError,
+    check_header,
+    name_damage,
+)
 from volumetric.outputs import hash_bytes, write_bytes
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -27,27 +29,19 @@ SUFFIXES = (".nii.gz", ".nii")
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 1
 _GZIP_WBITS = 31  # a gzip header without a time, so that equal content gives equal bytes
+_MAX_RATIO = 1032  # of DEFLATE: 258 bytes from two bits
+_SLACK_BYTES = 2**20  # padding that some programs write after the voxels
 _VOXELS_FROM = 352
-_VOXELS_FROM_NIFTI2 = 544
-_DAMAGE: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-    igzip_lib.IsalError,  # type: ignore[assignment]  # its stub calls the class an instance
-    HeaderDataError,
-    ImageFileError,
+_PLACE_FIELDS = (
+    *("qform_code", "sform_code", "xyzt_units"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
 )
-_HEADER_BYTES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
-
-
-class ImageError(InputError):
-    """A file that is no usable 3D NIfTI image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A volume and where it lies.
+    """A volume and its place in the world.
 
     Attributes:
         array: `(I, J, K)`.
@@ -68,7 +62,7 @@ class Image:
         return Space((i, j, k), self.affine)
 
     def with_array(self, array: NDArray[Any]) -> Image:
-        """The same place with other values."""
+        """An image of other values in the same place."""
         return Image(array, self.affine, self.header, self.sha256)
 
 
@@ -81,7 +75,7 @@ def stem(path: Path) -> str:
 
 
 def read_image(path: Path) -> Image:
-    """Read a scan as float32.
+    """Read an image as float32. Its header is checked before its voxels are decompressed.
 
     Args:
         path: a `.nii` or `.nii.gz` file, NIfTI-1 or NIfTI-2. Trailing axes of length one are dropped.
@@ -90,54 +84,41 @@ def read_image(path: Path) -> Image:
         The image with `array` float32 `(I, J, K)`, slope and intercept applied, every voxel finite.
 
     Raises:
-        ImageError: missing, damaged, not NIfTI, not 3D, a singular affine, or a voxel that is not finite.
+        ImageError: missing, damaged, a header that `check_header` refuses, more data than the header claims, or a
+            voxel that is not finite.
     """
-    nifti, sha256 = _open(path)
-    kind = nifti.get_data_dtype()
-    if kind.kind not in "iufb":
-        what = "complex numbers" if kind.kind == "c" else "colors (RGB)" if kind.fields else f"values of type {kind}"
-        raise ImageError(f"{path}: the voxels hold {what}, expected real numbers; write the magnitude as a real image")
-    with _damage_named(path):
-        array = np.asarray(nifti.dataobj, dtype=np.float32)
-    if array.size == 0:
-        raise ImageError(f"{path}: the image has no voxels (shape {array.shape}); write it again")
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != 3:
-        raise ImageError(
-            f"{path}: expected a 3D image, got shape {tuple(array.shape)}; "
-            "split it into 3D files and name the one that is meant"
-        )
-    affine = np.asarray(nifti.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise ImageError(f"{path}: the affine is singular or not finite, so voxels have no place; mend the header")
-    num_bad = int(array.size - np.isfinite(array).sum())
-    if num_bad:
-        where = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-        raise ImageError(
-            f"{path}: {num_bad} of {array.size} voxels are NaN or infinite (the first at {where}); "
-            "replace them, for example by 0 outside the head"
-        )
-    return Image(array, affine, nifti.header, sha256)
+    data = _read_bytes(path)
+    sha256 = hash_bytes(data)
+    with name_damage(path):
+        if data[:2] == _GZIP_MAGIC:
+            header = check_header(igzip.IGzipFile(fileobj=io.BytesIO(data)).read(HEADER_BYTES), path)
+            data = _decompress(data, header.num_bytes, path)
+        else:
+            header = check_header(data, path)
+        if len(data) < header.num_bytes:
+            raise ImageError(
+                f"{path}: the file is damaged (the header claims {header.num_bytes} bytes, there are {len(data)}); "
+                "copy or convert it again"
+            )
+        nifti = header.image_class.from_bytes(data)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+            array = np.asarray(nifti.dataobj, dtype=np.float32).reshape(header.space.shape, order="A")
+    _check_finite(array, path)
+    return Image(array, np.asarray(nifti.affine, dtype=np.float64), nifti.header, sha256)
 
 
 def read_space(path: Path) -> Space:
-    """Read the grid of a scan from its header, without its voxels.
+    """Read the grid of an image from its header, without its voxels.
 
     Raises:
-        ImageError: missing, damaged, not NIfTI, or not 3D.
+        ImageError: missing, damaged, or a header that `check_header` refuses.
     """
     _check_file(path)
-    with _damage_named(path), path.open("rb") as file:
-        magic = file.read(len(_GZIP_MAGIC))
+    with name_damage(path), path.open("rb") as file:
+        compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
-        stream = igzip.IGzipFile(fileobj=file) if magic == _GZIP_MAGIC else file
-        data = stream.read(_VOXELS_FROM_NIFTI2)
-        header = _kind_of(data, path).header_class.from_fileobj(io.BytesIO(data))
-        i, j, k, *rest = header.get_data_shape()
-        if any(side != 1 for side in rest):
-            raise ImageError(f"{path}: expected a 3D image, got shape {(i, j, k, *rest)}")
-        return Space((i, j, k), np.asarray(header.get_best_affine(), dtype=np.float64))
+        stream = igzip.IGzipFile(fileobj=file) if compressed else file
+        return check_header(stream.read(HEADER_BYTES), path).space
 
 
 def read_labels(path: Path) -> Image:
@@ -151,7 +132,7 @@ def read_labels(path: Path) -> Image:
     if np.abs(labels - image.array).max() > 1e-3 or labels.min() < 0 or labels.max() > 255:
         raise ImageError(
             f"{path}: expected whole numbers from 0 to 255, got values from {image.array.min():g} to "
-            f"{image.array.max():g}; this does not look like a mask or label map"
+            f"{image.array.max():g}; this is no mask or label map"
         )
     return image.with_array(labels.astype(np.uint8))
 
@@ -172,8 +153,7 @@ def write_image(path: Path, image: Image) -> None:
         nifti.set_sform(image.affine, 1)
         nifti.header.set_xyzt_units("mm")
     else:
-        for key in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
-                    "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):  # fmt: skip
+        for key in _PLACE_FIELDS:
             nifti.header[key] = image.header[key]
         nifti.header["pixdim"][:4] = image.header["pixdim"][:4]  # [0] is the handedness of the qform
     nifti.header["cal_min"], nifti.header["cal_max"] = 0, 0
@@ -193,17 +173,6 @@ def _file_bytes(nifti: nib.Nifti1Image, *, compressed: bool) -> bytes:
     return b"".join([gzip.compress(start), gzip.compress(voxels), gzip.flush()])
 
 
-def _open(path: Path) -> tuple[nib.Nifti1Image, str]:
-    """The image, its voxels not yet decoded, and the SHA-256 of the file."""
-    _check_file(path)
-    with _damage_named(path):
-        data = path.read_bytes()
-        sha256 = hash_bytes(data)
-        if data[:2] == _GZIP_MAGIC:
-            data = igzip.decompress(data)
-        return _kind_of(data, path).from_bytes(data), sha256
-
-
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImageError(f"{path}: there is no such file; check the path")
@@ -211,24 +180,35 @@ def _check_file(path: Path) -> None:
         raise ImageError(f"{path}: expected a file that ends in .nii or .nii.gz")
 
 
-def _kind_of(data: bytes, path: Path) -> type[nib.Nifti1Image]:
-    """The class of image that the first bytes announce."""
-    kind = next((_HEADER_BYTES[n] for n in _HEADER_BYTES if n in _sizes(data)), None)
-    if kind is None:
-        raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
-    return kind
+def _read_bytes(path: Path) -> bytes:
+    _check_file(path)
+    with name_damage(path):
+        if path.stat().st_size > MAX_BYTES + MAX_EXTENSION_BYTES:
+            raise ImageError(f"{path}: the file is larger than {MAX_BYTES / 2**30:g} GiB; resample the image")
+        return path.read_bytes()
 
 
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ImageError:
-        raise
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise ImageError(f"{path}: the file is damaged ({reason}); copy or convert it again") from error
+def _decompress(data: bytes, num_bytes: int, path: Path) -> bytes:
+    """The first `num_bytes` of a gzip file, which may hold little more."""
+    if num_bytes > len(data) * _MAX_RATIO:
+        raise ImageError(
+            f"{path}: the file is damaged (the header claims {num_bytes} bytes, which {len(data)} compressed bytes "
+            "cannot hold); copy or convert it again"
+        )
+    stream = igzip.IGzipFile(fileobj=io.BytesIO(data))
+    content = stream.read(num_bytes)
+    if len(stream.read(_SLACK_BYTES + 1)) > _SLACK_BYTES:
+        raise ImageError(
+            f"{path}: the file decompresses to more than the {num_bytes} bytes that its header claims; convert it again"
+        )
+    return content
 
 
-def _sizes(data: bytes) -> tuple[int, int]:
-    return int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")
+def _check_finite(array: NDArray[np.float32], path: Path) -> None:
+    num_bad = int(array.size - np.isfinite(array).sum())
+    if num_bad:
+        first = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+        raise ImageError(
+            f"{path}: {num_bad} of {array.size} voxels are NaN or infinite (the first at {first}); "
+            "replace them, for example by 0 outside the brain"
+        )

@@ -1,4 +1,4 @@
-"""Normalizations of a source by one table: each finds the units of an image, applies them, and inverts them."""
+"""Normalizations of a source, in one table: each measures an image, and maps it to network units and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from volumetric.imaging.intensity import IntensityError, PooledIntensities, standard_units, standardize
 from volumetric.imaging.white_matter import white_matter_mean, white_matter_peak
 
-Numbers = tuple[float, ...]
+Statistics = tuple[float, ...]
+"""Of one image, or of the training subjects."""
 
 LANDMARKS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 """Quantiles that Nyul's histogram matching aligns: the deciles, and the ends without the outliers."""
@@ -42,8 +43,8 @@ class AffineUnits:
 class LandmarkUnits:
     """Piecewise linear from an image's landmarks to standard ones; the outer pieces go on beyond the ends."""
 
-    landmarks: Numbers
-    standard: Numbers
+    landmarks: Statistics
+    standard: Statistics
 
     def apply(self, array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Normalize `(I, J, K)`; 0 outside the mask."""
@@ -56,7 +57,7 @@ class LandmarkUnits:
 
 @dataclass(frozen=True)
 class GrayUnits:
-    """8 bits: whole levels 0 to 255, each `width` units wide. What lies outside goes to the nearest level."""
+    """8 bits: whole levels 0 to 255, each `width` units wide. Values outside go to the nearest level."""
 
     width: float
 
@@ -76,23 +77,25 @@ Units = AffineUnits | LandmarkUnits | GrayUnits
 
 @dataclass(frozen=True)
 class Normalizer:
-    """A way to find the units of an image.
+    """A normalization: the statistics that it takes, and the units that follow from them.
 
     Attributes:
-        measure: image `(I, J, K)`, mask and contrast -> what is the image's own.
-        units: what is its own, and what was learned from the training people -> its units.
-        learn: intensities of each training person -> what they share; None where every image stands alone.
+        measure: image `(I, J, K)`, mask `(I, J, K)` and contrast -> statistics of the image.
+        units: statistics of the image and of the training subjects -> its units.
+        learn: intensities of each training subject -> their joint statistics; None where every image stands alone.
     """
 
-    measure: Callable[[NDArray[np.float32], NDArray[np.bool_], str], Numbers]
-    units: Callable[[Numbers, Numbers], Units]
-    learn: Callable[[Iterable[PooledIntensities]], Numbers] | None = None
+    measure: Callable[[NDArray[np.float32], NDArray[np.bool_], str], Statistics]
+    units: Callable[[Statistics, Statistics], Units]
+    learn: Callable[[Iterable[PooledIntensities]], Statistics] | None = None
 
-    def fit(self, array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str, learned: Numbers = ()) -> Units:
+    def fit(
+        self, array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str, learned: Statistics = ()
+    ) -> Units:
         """The units of one image.
 
         Args:
-            array: `(I, J, K)`; reference units for what was learned from people, any units otherwise.
+            array: `(I, J, K)`; in reference units where the normalization learns, in any units otherwise.
             mask: `(I, J, K)`, derived from the source.
             contrast: such as `t1w`; tells which tissue is the brightest, and names the image in an error.
             learned: what `learn` returned.
@@ -103,23 +106,23 @@ class Normalizer:
         return self.units(self.measure(array, mask, contrast), learned)
 
 
-def _zscore(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _zscore(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     return standard_units(array, mask)
 
 
-def _nothing(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _nothing(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     return ()
 
 
-def _pooled(people: Iterable[PooledIntensities]) -> Numbers:
-    """Mean and SD of all voxels of all people."""
-    everyone = PooledIntensities()
-    for person in people:
-        everyone.merge(person.counts, person.total, person.total_squares)
-    return everyone.mean, everyone.sd
+def _pooled(subjects: Iterable[PooledIntensities]) -> Statistics:
+    """Mean and SD of all voxels of all subjects."""
+    pooled = PooledIntensities()
+    for subject in subjects:
+        pooled.merge(subject.counts, subject.total, subject.total_squares)
+    return pooled.mean, pooled.sd
 
 
-def _robust(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _robust(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """Median, and the median absolute deviation made equal to a normal distribution's SD (Rousseeuw and Croux 1993)."""
     inside = _inside(array, mask)
     median = float(np.median(inside))
@@ -127,13 +130,13 @@ def _robust(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) 
     return median, _positive(deviation, contrast, "median absolute deviation")
 
 
-def _percentile(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _percentile(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """The 1st percentile goes to 0 and the 99th to 1."""
     low, high = np.quantile(_inside(array, mask), [0.01, 0.99]).tolist()
     return low, _positive(high - low, contrast, "distance from the 1st to the 99th percentile")
 
 
-def _white_stripe(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _white_stripe(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """Mean and SD of the tenth of the voxels about the white-matter peak (Shinohara et al. 2014)."""
     inside = _inside(array, mask)
     middle = float(np.mean(inside < white_matter_peak(inside, contrast)))
@@ -142,37 +145,37 @@ def _white_stripe(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast:
     return float(stripe.mean()), _positive(float(stripe.std()), contrast, "SD of the white stripe")
 
 
-def _fcm(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _fcm(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """The mean of white matter by fuzzy C-means goes to 1 (Reinhold et al. 2019)."""
     mean = white_matter_mean(_inside(array, mask), contrast)
     return 0.0, _positive(mean, contrast, "mean of white matter")
 
 
-def _kde(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _kde(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """The mode of white matter by kernel density goes to 1 (Reinhold et al. 2019)."""
     mode = white_matter_peak(_inside(array, mask), contrast)
     return 0.0, _positive(mode, contrast, "mode of white matter")
 
 
-def _landmarks(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _landmarks(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     return _rising(np.quantile(_inside(array, mask), LANDMARKS), contrast)
 
 
-def _standard_landmarks(people: Iterable[PooledIntensities]) -> Numbers:
-    """The mean of the people's landmarks, each person's ends at 0 and 1 (Nyul, Udupa and Zhang 2000)."""
+def _standard_landmarks(subjects: Iterable[PooledIntensities]) -> Statistics:
+    """Mean landmarks of the subjects, each subject's ends at 0 and 1 (Nyul, Udupa and Zhang 2000)."""
     scaled = []
-    for person in people:
-        landmarks = person.quantile(np.array(LANDMARKS))
+    for subject in subjects:
+        landmarks = subject.quantile(np.array(LANDMARKS))
         scaled.append((landmarks - landmarks[0]) / (landmarks[-1] - landmarks[0]))
-    return _rising(np.mean(scaled, axis=0), "the training people")
+    return _rising(np.mean(scaled, axis=0), "the training subjects")
 
 
-def _gray_simple(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _gray_simple(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """The 65,536 levels of 16 bits in 256 equal parts (Kawahara and Nagata 2021); for scanner units."""
     return (256.0,)
 
 
-def _gray_adaptive(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Numbers:
+def _gray_adaptive(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:
     """The levels up to the largest value in 256 equal parts (Kawahara and Nagata 2021)."""
     return (_positive(float(array[mask].max()) / 256, contrast, "largest value"),)
 
@@ -189,7 +192,7 @@ NORMALIZERS: dict[str, Normalizer] = {
     "gray_simple": Normalizer(_gray_simple, lambda own, _: GrayUnits(*own)),
     "gray_adaptive": Normalizer(_gray_adaptive, lambda own, _: GrayUnits(*own)),
 }
-"""Every normalization by name. The last two lose what is finer than a gray level and exist for comparison alone."""
+"""Every normalization by name. The last two are lossy, to half a gray level, and exist for comparison alone."""
 
 
 def _inside(array: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -205,7 +208,7 @@ def _positive(scale: float, contrast: str, what: str) -> float:
     return scale
 
 
-def _rising(landmarks: NDArray[np.float64], whose: str) -> Numbers:
+def _rising(landmarks: NDArray[np.float64], whose: str) -> Statistics:
     if not (np.diff(landmarks) > 0).all():
         raise IntensityError(
             f"{whose}: the deciles inside the brain mask are {', '.join(f'{x:.4g}' for x in landmarks)}, expected each "
@@ -216,7 +219,7 @@ def _rising(landmarks: NDArray[np.float64], whose: str) -> Numbers:
     return tuple(rising)
 
 
-def _along(array: NDArray[Any], mask: NDArray[np.bool_], start: Numbers, end: Numbers) -> NDArray[np.float32]:
+def _along(array: NDArray[Any], mask: NDArray[np.bool_], start: Statistics, end: Statistics) -> NDArray[np.float32]:
     """From the knots `start` to the knots `end` by straight pieces, inside the mask."""
     x, y, values = np.array(start), np.array(end), array[mask].astype(np.float64)
     piece = np.clip(np.searchsorted(x, values, side="right") - 1, 0, x.size - 2)

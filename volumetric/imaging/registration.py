@@ -1,4 +1,4 @@
-"""Where one scan of a head lies relative to another, found by mutual information."""
+"""Rigid and affine registration of one scan to another by mutual information."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from volumetric.imaging.resample import resample
 from volumetric.outputs import write_bytes
 
 Matrix = NDArray[np.float64]
-Kind = Literal["rigid", "affine"]
+TransformKind = Literal["rigid", "affine"]
 
 LEVELS_MM = (4.0, 2.0, 1.0)
 """Isotropic voxels of the search, coarse to fine, for thick slices too: see docs/preparation.md."""
 MAX_SHIFT_MM, MAX_TURN_DEG = 15.0, 12.0
-"""How far a random start lies from the scanner's coordinates, at most, along and about each axis."""
+"""Limits of a random start, along and about each axis, relative to the scanner's coordinates."""
 
 _LPS = np.diag([*np.diag(RAS_TO_LPS), 1.0])
 _FIRST_MARGIN_MM = 20.0  # around the mask on the first level: scalp and air lead there from afar
 _MARGIN_MM = 6.0  # on the others: the brain's rim, and nothing that moves against it
 _MIN_OVERLAP = 0.5
 _KEPT = 2  # starts that go on to the second level
-_SAMPLES = 50_000  # voxels that the metric looks at, at most
+_SAMPLES = 50_000  # voxels that the metric samples, at most
 _BINS = 48
 
 
 class RegistrationError(InputError):
-    """Two scans of which neither place fits the other."""
+    """Two scans that do not overlap from any start."""
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """Where the moving scan lies.
+    """The place of the moving scan in the world of the fixed one.
 
     Attributes:
         fixed_to_moving: `(4, 4)`, world mm (RAS+) of the fixed scan -> world mm of the moving one.
@@ -68,16 +68,16 @@ def register(
     moving: Image,
     mask: NDArray[np.bool_],
     *,
-    kind: Kind = "rigid",
+    kind: TransformKind = "rigid",
     num_starts: int = 4,
     starts: Sequence[Matrix] | None = None,
     seed: int = 0,
     name: str = "the scans",
 ) -> Registration:
-    """Find the moving scan's place by Mattes' mutual information (Mattes et al., IEEE Trans. Med. Imaging 22(1), 2003).
+    """Register the moving scan to the fixed one by Mattes' mutual information.
 
-    Each start is tried on voxels of 4 mm, the best two go on at 2 mm and the best at 1 mm. One thread and a seed: the
-    same scans give the same bits.
+    Mattes et al., IEEE Trans. Med. Imaging 22(1), 2003. Each start is tried on voxels of 4 mm, the best two go on at
+    2 mm and the best at 1 mm. One thread and a seed: the same scans give the same bits.
 
     Args:
         fixed: the scan that stays.
@@ -86,28 +86,36 @@ def register(
         kind: `rigid` (6 numbers) or `affine` (12, from the second level on).
         num_starts: how many of `usual_starts` to begin from.
         starts: `fixed_to_moving` matrices to begin from instead.
-        seed: of the voxels that are looked at, and of `usual_starts`.
+        seed: of the voxels that the metric samples, and of `usual_starts`.
         name: how to call the two in an error.
 
     Raises:
         RegistrationError: from no start do the scans overlap.
     """
     points = mask_points(fixed.space, mask)
-    tried = list(usual_starts(fixed, moving, mask, number=num_starts, seed=seed) if starts is None else starts)
-    found = [(0.0, start) for start in tried if overlap(moving.space, transform_points(start, points)) >= _MIN_OVERLAP]
-    if not found:
+    candidates = list(usual_starts(fixed, moving, mask, number=num_starts, seed=seed) if starts is None else starts)
+    results = _overlapping([Registration(start, 0.0) for start in candidates], moving, points)
+    if not results:
         raise RegistrationError(
-            f"{name}: from none of {len(tried)} starts does half of the brain lie in the other scan's field of view; "
-            "check that both are of this person, and their headers"
+            f"{name}: from none of {len(candidates)} starts does half of the brain lie in the other scan's field of "
+            "view; check that both are of this subject, and their headers"
         )
     for level, size_mm in enumerate(LEVELS_MM):
-        margin_mm = _FIRST_MARGIN_MM if level == 0 else _MARGIN_MM
-        pair = _AtLevel(fixed, moving, mask, size_mm, margin_mm, seed)
-        found = [pair.improve(start, "rigid" if level == 0 else kind) for _, start in found]
-        found = [f for f in found if overlap(moving.space, transform_points(f[1], points)) >= _MIN_OVERLAP] or found[:1]
-        found = sorted(found, key=lambda entry: entry[0], reverse=True)[: _KEPT if level == 0 else 1]
-    information, matrix = found[0]
-    return Registration(matrix, information)
+        first = level == 0
+        pair = _AtLevel(fixed, moving, mask, size_mm, _FIRST_MARGIN_MM if first else _MARGIN_MM, seed)
+        results = [pair.improve(result.fixed_to_moving, "rigid" if first else kind) for result in results]
+        results = _overlapping(results, moving, points) or results[:1]
+        results = sorted(results, key=lambda result: result.mutual_information, reverse=True)[: _KEPT if first else 1]
+    return results[0]
+
+
+def _overlapping(results: Sequence[Registration], moving: Image, points: NDArray[np.float64]) -> list[Registration]:
+    """The results that keep half of the points `(N, 3)` of the fixed scan inside the moving one."""
+    return [
+        result
+        for result in results
+        if overlap(moving.space, transform_points(result.fixed_to_moving, points)) >= _MIN_OVERLAP
+    ]
 
 
 def usual_starts(fixed: Image, moving: Image, mask: NDArray[np.bool_], *, number: int, seed: int) -> list[Matrix]:
@@ -140,7 +148,7 @@ def random_moves(
 def write_transform(path: Path, fixed_to_moving: Matrix) -> None:
     """Write a matrix as an ITK transform (`.tfm`, LPS mm), which maps points of the fixed scan to the moving one.
 
-    ITK's and ANTs' resampling takes it as it is to bring the moving scan onto the fixed grid.
+    ITK and ANTs resample the moving scan onto the fixed grid with it as it is.
     """
     in_lps = _LPS @ fixed_to_moving @ _LPS
     transform: Any = sitk.AffineTransform(3)
@@ -191,8 +199,8 @@ class _AtLevel:
         self._share = min(1.0, _SAMPLES / float(inside.sum()))
         self._center = RAS_TO_LPS @ mask_points(cut, mask[box]).mean(axis=0)
 
-    def improve(self, start: Matrix, kind: Kind) -> tuple[float, Matrix]:
-        """The mutual information and the matrix at the end of the way up from `start`."""
+    def improve(self, start: Matrix, kind: TransformKind) -> Registration:
+        """The local optimum that is reached from `start`."""
         transform = self._transform(start, kind)
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
@@ -214,12 +222,12 @@ class _AtLevel:
             with one_thread():
                 method.Execute(self._fixed, self._moving)
         except RuntimeError as error:
-            if "map outside" not in str(error):  # a start on the way up from which the scans part
+            if "map outside" not in str(error):  # the optimizer moved the scans apart
                 raise
-            return -np.inf, start
-        return -float(method.GetMetricValue()), _matrix(transform)
+            return Registration(start, -np.inf)
+        return Registration(_matrix(transform), -float(method.GetMetricValue()))
 
-    def _transform(self, start: Matrix, kind: Kind) -> Any:
+    def _transform(self, start: Matrix, kind: TransformKind) -> Any:
         in_lps = _LPS @ start @ _LPS
         transform: Any = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
         transform.SetCenter([float(x) for x in self._center])

@@ -1,4 +1,4 @@
-"""Bringing a volume from one grid to another, through SimpleITK."""
+"""Resampling of a volume from one grid to another, through SimpleITK."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor
 def resample(
     array: NDArray[Any], source: Space, target: Space, interpolation: Interpolation = "linear"
 ) -> NDArray[np.float32]:
-    """The volume seen on another grid; 0 where the target leaves the source.
+    """Resample a volume to another grid; 0 where the target leaves the source.
 
     Where the target is coarser, the volume is first smoothed along those axes by the Gaussian that
     widens a voxel of the source to one of the target (FWHM^2 adds up), so that nothing aliases.
@@ -28,7 +28,7 @@ def resample(
     Args:
         array: `(I, J, K)` on `source`.
         source: its grid.
-        target: the grid asked for.
+        target: the new grid.
         interpolation: `linear`, `nearest` (labels) or `cubic` (B-spline).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Where white matter lies in the intensities of one image: the peak of its histogram, and the mean of its class."""
+"""White matter in the intensities of one image: the peak of its histogram, and the mean of its class."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def white_matter_peak(values: NDArray[np.float64], contrast: str) -> float:
         contrast: a key of `PEAK`.
 
     Raises:
-        IntensityError: the density has no peak, so where white matter lies cannot be told.
+        IntensityError: the density has no peak, so white matter cannot be located.
     """
     histogram = trimmed_histogram(values, contrast)
     mean = np.average(histogram.centers, weights=histogram.counts)
@@ -131,7 +131,7 @@ def white_matter_mean(values: NDArray[np.float64], contrast: str) -> float:
 
 
 def _memberships(centers: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each bin in each class `(3, B)`, adding up to 1."""
+    """Membership of each bin in each class `(3, B)`, adding up to 1."""
     nearness = 1 / np.maximum((centers - means[:, None]) ** 2, np.finfo(np.float64).tiny)
     memberships: NDArray[np.float64] = nearness / nearness.sum(axis=0)
     return memberships

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from volumetric.config.resolve import ConfigError, as_yaml, resolve, with_defaults
+from volumetric.config.document import ConfigError
+from volumetric.config.resolve import as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
 from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test

@@ -1,4 +1,4 @@
-"""Owns the rows of the table of metrics: what each column is called, how it is computed, and where that comes from."""
+"""Owns the rows of the table of metrics: name, formula and source of each column."""
 
 import math
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from volumetric.errors import InputError
-from volumetric.metrics.statistics import Values, summarize
+from volumetric.metrics.statistics import summarize
 
 # Numbers in a CSV have nine significant digits, so smaller differences are none.
 _DIGITS = 9
@@ -33,7 +33,7 @@ class SignedRank(NamedTuple):
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How a candidate differs from a baseline in the same subjects; differences are candidate - baseline.
+    """Paired difference of a candidate from a baseline in the same subjects: candidate - baseline.
 
     Attributes:
         n: Number of subjects with two finite values, those that the statistics are of.
@@ -155,7 +155,7 @@ def signed_rank(differences: npt.ArrayLike) -> SignedRank:
     return SignedRank(min(1.0, float(probabilities[away].sum())), "exact", rank_biserial)
 
 
-def holm(p_values: npt.ArrayLike) -> Values:
+def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Corrects p-values for their number, so that the chance of any false rejection stays below the level.
 
     Holm, Scandinavian Journal of Statistics 6:65-70, 1979: the smallest is multiplied by m, the next by m - 1, and
@@ -165,7 +165,7 @@ def holm(p_values: npt.ArrayLike) -> Values:
         p_values: `(m,)`; NaN ones are no tests, are not counted and stay NaN.
 
     Returns:
-        `(m,)`, in the order given.
+        `(m,)`, in the order of `p_values`.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p)[: np.isfinite(p).sum()]
@@ -175,7 +175,7 @@ def holm(p_values: npt.ArrayLike) -> Values:
     return corrected
 
 
-def _rounded(differences: Values, values: Values) -> Values:
+def _rounded(differences: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Differences to nine digits of the largest of the values, so that 0.3 - 0.2 and 0.2 - 0.1 tie."""
     largest = float(np.abs(values).max(initial=0))
     if largest == 0:

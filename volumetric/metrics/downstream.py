@@ -50,7 +50,7 @@ DOWNSTREAM: Mapping[str, Metric] = MappingProxyType({metric.name: metric for met
 
 
 def definitions() -> dict[str, dict[str, object]]:
-    """What each column means, ready for JSON; an endless end of a range is None."""
+    """Definitions of all columns, ready for JSON; an infinite end of a range is None."""
     return {
         name: {
             "label": metric.label,

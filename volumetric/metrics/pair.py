@@ -1,4 +1,4 @@
-"""Owns what every metric accepts: a pair of volumes, a mask on their grid, and a data range."""
+"""Owns the checked input of every metric: a pair of volumes, a mask on their grid, and a data range."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ import torch
 from volumetric.errors import InputError
 
 Volume: TypeAlias = torch.Tensor | npt.NDArray[Any]
+"""A 3D array `(I, J, K)`, of torch or numpy."""
 
 
 class MetricError(InputError):
-    """The volumes, mask or data range given to a metric cannot be scored."""
+    """Volumes, a mask or a data range that cannot be scored."""
 
 
-class Pair(NamedTuple):
+class VolumePair(NamedTuple):
     """Truth and prediction `(I, J, K)`: float32 or float64, finite, on one device."""
 
     truth: torch.Tensor
@@ -35,7 +36,7 @@ class Voxels(NamedTuple):
     error: torch.Tensor
 
 
-def check_pair(truth: Volume, prediction: Volume) -> Pair:
+def check_pair(truth: Volume, prediction: Volume) -> VolumePair:
     """Returns both volumes as tensors on the truth's device, once they are known to be comparable.
 
     Args:
@@ -60,10 +61,10 @@ def check_pair(truth: Volume, prediction: Volume) -> Pair:
         )
     _check_finite(truth_tensor, "truth")
     _check_finite(prediction_tensor, "prediction")
-    return Pair(truth_tensor, prediction_tensor)
+    return VolumePair(truth_tensor, prediction_tensor)
 
 
-def check_mask(mask: Volume, pair: Pair, name: str = "mask") -> torch.Tensor:
+def check_mask(mask: Volume, pair: VolumePair, name: str = "mask") -> torch.Tensor:
     """Returns the mask as a boolean tensor `(I, J, K)` on the pair's device.
 
     Args:
@@ -117,7 +118,7 @@ def gather(volume: torch.Tensor, where: torch.Tensor | None) -> torch.Tensor:
     return volume.flatten() if where is None else volume.flatten().index_select(0, where)
 
 
-def voxels_in(pair: Pair, where: torch.Tensor | None) -> Voxels:
+def voxels_in(pair: VolumePair, where: torch.Tensor | None) -> Voxels:
     """Returns the voxels of a checked pair at `places`, or all of them for None."""
     truth, prediction = (gather(volume, where).to(torch.float64) for volume in pair)
     return Voxels(truth, prediction, prediction - truth)

@@ -1,4 +1,4 @@
-"""Owns what a metric is, and what it is computed from: one region of a pair, with maps that all regions share."""
+"""Owns the definition of a metric, and its input: one region of a pair, with maps that all regions share."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from volumetric.metrics import relative, similarity, texture
-from volumetric.metrics.pair import Pair, Voxels, gather, places, voxels_in
+from volumetric.metrics.pair import VolumePair, Voxels, gather, places, voxels_in
 from volumetric.metrics.ssim import ssim_and_structure_maps, uniform_ssim_map
 
 
@@ -42,7 +42,7 @@ class Metric:
 class Maps:
     """Maps of a whole pair, each `(I, J, K)` and made when a region first asks for it."""
 
-    def __init__(self, pair: Pair, data_range: float, borders: torch.Tensor | None) -> None:
+    def __init__(self, pair: VolumePair, data_range: float, borders: torch.Tensor | None) -> None:
         """`borders` `(I, J, K)` is true where windows end."""
         self.pair, self.data_range, self.borders = pair, data_range, borders
 
@@ -80,7 +80,7 @@ class Maps:
 
 
 class Region:
-    """What a metric is computed from: the scored voxels of one region."""
+    """Input of a metric: the scored voxels of one region."""
 
     def __init__(self, maps: Maps, mask: torch.Tensor) -> None:
         """A checked mask `(I, J, K)` of a pair's maps."""
@@ -99,22 +99,22 @@ class Region:
 
     @cached_property
     def entropies(self) -> tuple[float, float, float]:
-        """Of truth, prediction and both, in nats."""
+        """Entropies of truth, prediction and both, in nats."""
         return similarity.entropies_of(self.voxels)
 
     @property
     def mutual_information(self) -> float:
-        """In nats."""
+        """Mutual information of truth and prediction, in nats."""
         return self.entropies[0] + self.entropies[1] - self.entropies[2]
 
     @property
     def normalized_mutual_information(self) -> float:
-        """In [1, 2]."""
+        """Normalized mutual information, in [1, 2]."""
         return (self.entropies[0] + self.entropies[1]) / self.entropies[2]
 
     @property
     def hfen(self) -> float:
-        """Over the norm of the truth's Laplacian."""
+        """Norm of the error's Laplacian over that of the truth's."""
         return texture.ratio_of_norms(self._in(self.maps.laplacian_error), self._in(self.maps.laplacian_truth))
 
     @property
@@ -125,13 +125,13 @@ class Region:
 
     @property
     def seam_index(self) -> float:
-        """NaN where nobody said where windows end."""
+        """Error where windows end over that elsewhere; NaN without borders."""
         if self.maps.borders is None:
             return math.nan
         return texture.seam_ratio(self.voxels.error.abs(), self._in(self.maps.borders))
 
     def mean(self, values: torch.Tensor) -> float:
-        """Of a map over the region."""
+        """Mean of a map `(I, J, K)` over the region."""
         return float(self._in(values).mean(dtype=torch.float64))
 
     def _in(self, values: torch.Tensor) -> torch.Tensor:

@@ -85,10 +85,10 @@ def quantiles_of(voxels: Voxels, *fractions: float) -> list[float]:
     sizes = voxels.error.abs()
     last = sizes.numel() - 1
     below = [math.floor(fraction * last) for fraction in fractions]
-    found = ranked(sizes, [rank for low in below for rank in (low, min(low + 1, last))])
+    order = ranked(sizes, [rank for low in below for rank in (low, min(low + 1, last))])
     return [
         low + (fraction * last - rank) * (high - low)
-        for fraction, rank, low, high in zip(fractions, below, found[::2], found[1::2], strict=True)
+        for fraction, rank, low, high in zip(fractions, below, order[::2], order[1::2], strict=True)
     ]
 
 

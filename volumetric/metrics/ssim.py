@@ -14,7 +14,7 @@ With u = (t + p) / 2 and d = p - t, the index is
     (1 - md^2 / (2 mu^2 + md^2 / 2 + C1)) (1 - sd^2 / (2 su^2 + sd^2 / 2 + C2))
 
 which needs the means of u, d, u^2 and d^2 alone, and cancels little: both volumes are centered on their foreground, and
-d is small where it matters. That makes float32 good enough on a CPU: the map is right to 1e-6 in heads, and to 2e-4
+d is small where it matters. That makes float32 good enough on a CPU: the map is right to 1e-6 in brains, and to 2e-4
 where a region a data range away from the center varies by 0.3 % of R alone. Volumes that reach further than that, and
 those on a GPU, which may round float32 products to fewer bits, are compared in float64.
 
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import torch
 
-from volumetric.metrics.pair import Pair, Volume, check_data_range, check_mask, check_pair
+from volumetric.metrics.pair import Volume, VolumePair, check_data_range, check_mask, check_pair
 
 WINDOW_SIGMA_VOX = 1.5
 WINDOW_RADIUS_VOX = 5
@@ -124,7 +124,9 @@ def band_matrix(size: int, weights: torch.Tensor, *, device: torch.device | None
 
 
 def uniform_ssim_map(truth: Volume, prediction: Volume, *, data_range: float) -> torch.Tensor:
-    """As `ssim_map`, in a window of 7x7x7 equal weights with sample covariance: scikit-image's default.
+    """Structural similarity as `ssim_map`, in a window of 7x7x7 equal weights with sample covariance.
+
+    These are the defaults of scikit-image.
 
     Args:
         truth: `(I, J, K)`.
@@ -159,18 +161,13 @@ def ssim_and_structure_maps(
     return _maps(check_pair(truth, prediction), check_data_range(data_range))
 
 
-def _maps(pair: Pair, data_range: float, *, uniform: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+def _maps(pair: VolumePair, data_range: float, *, uniform: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """The map of SSIM, and that of contrast and structure."""
     device = pair.truth.device
     centers, tame = _centers(pair, data_range)
     dtype = torch.float32 if tame and device.type == "cpu" else torch.float64
     num_i, num_j, num_k = pair.truth.shape
-    if uniform:
-        weights = torch.full((UNIFORM_VOX,), 1 / UNIFORM_VOX, dtype=torch.float64)
-        matrices = [band_matrix(size, weights, device=device) for size in pair.truth.shape]
-    else:
-        matrices = [gaussian_matrix(size, device=device) for size in pair.truth.shape]
-    weights_i, weights_j, weights_k = (matrix.to(dtype) for matrix in matrices)
+    weights_i, weights_j, weights_k = (matrix.to(dtype) for matrix in _window(pair.truth, uniform=uniform))
     sample = UNIFORM_VOX**3 / (UNIFORM_VOX**3 - 1) if uniform else 1.0
     similarity, structure = (torch.empty(pair.truth.shape, dtype=torch.float32, device=device) for _ in range(2))
     # Four moments of a slab with its margins, and without them; every step reads one buffer and writes the other.
@@ -200,7 +197,15 @@ def _maps(pair: Pair, data_range: float, *, uniform: bool = False) -> tuple[torc
     return similarity, structure
 
 
-def _centers(pair: Pair, data_range: float) -> tuple[list[float], bool]:
+def _window(volume: torch.Tensor, *, uniform: bool) -> list[torch.Tensor]:
+    """The matrices of the window along the three axes of a volume."""
+    if not uniform:
+        return [gaussian_matrix(size, device=volume.device) for size in volume.shape]
+    weights = torch.full((UNIFORM_VOX,), 1 / UNIFORM_VOX, dtype=torch.float64)
+    return [band_matrix(size, weights, device=volume.device) for size in volume.shape]
+
+
+def _centers(pair: VolumePair, data_range: float) -> tuple[list[float], bool]:
     """The mean of each volume where one of them is not 0, and whether float32 will do.
 
     It will where 99 % of that lies within a data range of its mean, and the mean within ten of 0.

@@ -1,4 +1,4 @@
-"""Owns the statistics over subjects: summaries with bootstrap intervals, and how well values repeat."""
+"""Owns the statistics over subjects: summaries with bootstrap intervals, and repeatability."""
 
 import math
 from collections.abc import Sequence
@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from volumetric.errors import InputError
-
-Values = npt.NDArray[np.float64]
 
 # 4 MB of indices and as much of counts at a time, however many subjects and resamples there are.
 _MAX_DRAWS = 2**19
@@ -107,7 +105,9 @@ def summarize_columns(values: npt.ArrayLike, *, num_resamples: int = 10_000, see
     return summaries
 
 
-def bootstrap_interval(values: Values, *, num_resamples: int = 10_000, seed: int = 0) -> tuple[Values, Values]:
+def bootstrap_interval(
+    values: npt.NDArray[np.float64], *, num_resamples: int = 10_000, seed: int = 0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The 95 % percentile bootstrap interval of the mean of each column of finite values `(S, M)`.
 
     Returns:
@@ -123,7 +123,7 @@ def bootstrap_interval(values: Values, *, num_resamples: int = 10_000, seed: int
     return ends[0], ends[1]
 
 
-def _statistics(values: Values, num_resamples: int, seed: int) -> Values:
+def _statistics(values: npt.NDArray[np.float64], num_resamples: int, seed: int) -> npt.NDArray[np.float64]:
     """The eight statistics of a `Summary` for each column of finite values `(S, M)`, as `(8, M)`."""
     q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
@@ -131,7 +131,7 @@ def _statistics(values: Values, num_resamples: int, seed: int) -> Values:
     return np.stack([values.mean(axis=0), sd, median, q1, q3, q3 - q1, low, high])
 
 
-def _bootstrap_means(values: Values, num_resamples: int, seed: int) -> Values:
+def _bootstrap_means(values: npt.NDArray[np.float64], num_resamples: int, seed: int) -> npt.NDArray[np.float64]:
     """Means `(M, num_resamples)` of resamples of the rows of `values` `(S, M)`, drawn with replacement.
 
     A resample is how often each subject is drawn: 5 subjects drawn as 0 3 3 1 0 are the counts 2 1 0 2 0.
@@ -151,7 +151,7 @@ def _bootstrap_means(values: Values, num_resamples: int, seed: int) -> Values:
 
 @dataclass(frozen=True)
 class Repeats:
-    """How well a value repeats in the same subject, in the value's units.
+    """Repeatability of a value in the same subject, in the value's units.
 
     Attributes:
         num_subjects: Number of subjects with at least two finite values, those that the statistics are of.
@@ -173,11 +173,11 @@ class Repeats:
 
 
 def repeats(subjects: Sequence[npt.ArrayLike]) -> Repeats:
-    """Analyses repeated values by a one-way analysis of variance with subjects as groups.
+    """Analyzes repeated values by a one-way analysis of variance with subjects as groups.
 
     Within-subject SD and repeatability coefficient as in Bland & Altman (BMJ 312:1654, 1996; Statistical Methods in
     Medical Research 8:135-160, 1999, section 3). ICC(1,1) as in Shrout & Fleiss (Psychological Bulletin 86:420-428,
-    1979): the first session of one person has nothing in common with the first of another, so there is no effect
+    1979): the first session of one subject has nothing in common with the first of another, so there is no effect
     of sessions to remove. With unequal numbers of values it takes k0 = (N - sum k_i^2 / N) / (n - 1) for k (Donner,
     International Statistical Review 54:67-82, 1986). It may be negative, and is reported so.
 

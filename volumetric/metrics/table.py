@@ -10,6 +10,7 @@ from volumetric.metrics.region import Maps, Metric, Region
 __all__ = ["METRICS", "Metric", "score"]
 
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in ROWS})
+"""Metrics by column name, in the order of the columns."""
 
 
 def score(

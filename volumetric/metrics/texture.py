@@ -4,17 +4,17 @@ import math
 
 import torch
 
-from volumetric.metrics.pair import Pair, Volume, check_data_range, check_mask, check_pair
+from volumetric.metrics.pair import Volume, VolumePair, check_data_range, check_mask, check_pair
 from volumetric.metrics.ssim import band_matrix, ssim_and_structure_maps
 
 LOG_SIGMA_VOX = 1.5
 LOG_RADIUS_VOX = 7
 HIGH_BAND = 0.25
-"""In cycles a voxel, half the Nyquist frequency: what is finer counts as detail."""
+"""Frequency in cycles a voxel above which detail begins: half the Nyquist frequency."""
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001)
-"""Of the three finest scales of Wang, Simoncelli and Bovik; they are divided by their sum."""
+"""Exponents of the three finest scales of Wang, Simoncelli and Bovik, divided by their sum in use."""
 MS_LEAST_VOX = 44
-"""Three scales of a window of 11 voxels need that many a side."""
+"""Shortest side for three scales of a window of 11 voxels."""
 
 
 def hfen(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -56,7 +56,7 @@ def gradient_mae(truth: Volume, prediction: Volume, *, mask: Volume | None = Non
 
 
 def power_ratio_db(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
-    """How much fine detail the prediction has: its power above half the Nyquist frequency over the truth's.
+    """Power of fine detail: that of the prediction above half the Nyquist frequency over the truth's.
 
     Args:
         truth: `(I, J, K)`.
@@ -139,7 +139,7 @@ def laplacian(volume: torch.Tensor) -> torch.Tensor:
     return (bend_i @ along_jk + smooth_i @ bent_jk).view(volume.shape)
 
 
-def gradient_error(pair: Pair) -> torch.Tensor:
+def gradient_error(pair: VolumePair) -> torch.Tensor:
     """| |grad p| - |grad t| | `(I, J, K)`, float32."""
     if min(pair.truth.shape) < 2:
         return torch.full(pair.truth.shape, math.nan, device=pair.truth.device)
@@ -183,8 +183,8 @@ def seam_ratio(size: torch.Tensor, at: torch.Tensor) -> float:
     return here / elsewhere
 
 
-def scales(pair: Pair, data_range: float, finest: torch.Tensor) -> list[torch.Tensor]:
-    """The maps of `ms_ssim`, fine to coarse, the first as given; none where a side is too short."""
+def scales(pair: VolumePair, data_range: float, finest: torch.Tensor) -> list[torch.Tensor]:
+    """The maps of `ms_ssim`, fine to coarse, `finest` first; none where a side is too short."""
     if min(pair.truth.shape) < MS_LEAST_VOX:
         return []
     half = [_halved(volume.float()) for volume in pair]
@@ -213,7 +213,7 @@ def _halved(volume: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool3d(volume[None, None], 2)[0, 0]
 
 
-def _checked(truth: Volume, prediction: Volume, mask: Volume | None) -> tuple[Pair, torch.Tensor]:
+def _checked(truth: Volume, prediction: Volume, mask: Volume | None) -> tuple[VolumePair, torch.Tensor]:
     pair = check_pair(truth, prediction)
     if mask is None:
         return pair, torch.ones_like(pair.truth, dtype=torch.bool)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
-from volumetric.config.run import Contrast, SourceNormalization, Voxels
+from volumetric.config.run import Contrast, PatchSide, SourceNormalization
 from volumetric.config.section import Section
 from volumetric.imaging.intensity import INTENSITY_SCALE
 from volumetric.imaging.normalization import LANDMARKS
@@ -107,7 +107,7 @@ class ModelSpec(Section):
     )
     data_range: float = Field(gt=0, le=1000, description="upper end of the range of PSNR and SSIM, reference units")
     network: NetworkConfig
-    patch_size: tuple[Voxels, Voxels, Voxels]
+    patch_size: tuple[PatchSide, PatchSide, PatchSide]
     overlap: float = Field(ge=0, le=0.9)
     whole_volume: bool = Field(
         False, description="one pass over the volume instead of windows: it scored as well on the validation subjects"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.imaging.normalization import NORMALIZERS, Numbers, Units
+from volumetric.imaging.normalization import NORMALIZERS, Statistics, Units
 from volumetric.model.spec import ModelSpec
 
 
@@ -33,7 +33,7 @@ def measure_sources(
     return np.array(own, np.float64)
 
 
-def source_units(normalization: str, measured: NDArray[np.float64], learned: Sequence[Numbers] = ()) -> list[Units]:
+def source_units(normalization: str, measured: NDArray[np.float64], learned: Sequence[Statistics] = ()) -> list[Units]:
     """The units of each source.
 
     Args:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from volumetric.config.run import SourceNormalization
 from volumetric.imaging.intensity import PooledIntensities
-from volumetric.imaging.normalization import NORMALIZERS, Numbers, Units
+from volumetric.imaging.normalization import NORMALIZERS, Statistics, Units
 from volumetric.model.units import measure_sources, source_units
 from volumetric.transforms.tensors import to_mask
 
@@ -43,7 +43,7 @@ class NormalizeInMaskd(MapTransform, InvertibleTransform):
         mask_key: str = "mask",
         *,
         contrasts: Sequence[str] | None = None,
-        learned: Sequence[Numbers] = (),
+        learned: Sequence[Statistics] = (),
         measured_key: str | None = None,
     ) -> None:
         """Choose the method.
@@ -101,7 +101,7 @@ class NormalizeInMaskd(MapTransform, InvertibleTransform):
 
 def learn_in_mask(
     data: Iterable[Mapping[Hashable, Any]], key: str, method: SourceNormalization, mask_key: str = "mask"
-) -> Numbers:
+) -> Statistics:
     """What `nyul` or `pooled` learns from a cohort; nothing for the others.
 
     Args:

@@ -1,0 +1,185 @@
+"""The header of a NIfTI file, checked before any voxel is read."""
+
+from __future__ import annotations
+
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip_lib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from volumetric.errors import InputError
+from volumetric.imaging.geometry import Space, spacing_mm
+
+HEADER_BYTES = 544
+"""The longest header, that of NIfTI-2, with the four bytes that announce extensions."""
+MAX_BYTES = 2**31
+"""The largest volume that is read, as stored and as float32: 2 GiB, or 812 voxels a side of float32."""
+MAX_EXTENSION_BYTES = 2**26
+"""The most that may lie between the header and the voxels: 64 MiB."""
+VOXEL_SIZE_LIMITS_MM = (0.05, 50.0)
+"""Sides of a voxel that a header may state."""
+
+_IMAGE_CLASSES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    zlib.error,
+    igzip_lib.IsalError,  # type: ignore[assignment]  # its stub calls the class an instance
+    HeaderDataError,
+    ImageFileError,
+)
+_SILENT = logging.Logger("silent")  # nibabel reports what it mends when the image is read
+_SILENT.addHandler(logging.NullHandler())
+
+
+class ImageError(InputError):
+    """A file that is no usable 3D NIfTI image."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedHeader:
+    """Grid and size of the voxels that a header states.
+
+    Attributes:
+        image_class: the nibabel class that reads the file.
+        space: the grid.
+        num_bytes: of the uncompressed file, up to its last voxel.
+    """
+
+    image_class: type[nib.Nifti1Image]
+    space: Space
+    num_bytes: int
+
+
+def check_header(data: bytes, path: Path) -> CheckedHeader:
+    """Check the first `HEADER_BYTES` of an uncompressed NIfTI file.
+
+    Args:
+        data: these bytes, and any that follow.
+        path: of the file, for messages.
+
+    Raises:
+        ImageError: not NIfTI, voxels that are no real numbers, not 3D, larger than `MAX_BYTES`, a singular affine,
+            or a voxel size outside `VOXEL_SIZE_LIMITS_MM`.
+    """
+    image_class = _image_class(data, path)
+    header_class: Any = image_class.header_class  # its constructor has no types
+    with name_damage(path):
+        block = data[: header_class.template_dtype.itemsize]
+        header = header_class(block, check=False)
+        _check_type(header.get_data_dtype(), path)
+        shape = tuple(int(side) for side in header.get_data_shape())
+        offset = _voxel_offset(float(header["vox_offset"]), path)
+        num_bytes = offset + _voxel_bytes(shape, header.get_data_dtype().itemsize, path)
+        _check_pixel_sizes(header, path)
+        header.check_fix(logger=_SILENT)
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    check_affine(affine, path)
+    return CheckedHeader(image_class, Space(_three_sides(shape, path), affine), num_bytes)
+
+
+def check_affine(affine: NDArray[np.float64], path: Path) -> None:
+    """Check that an affine `(4, 4)` gives voxels a place and a size.
+
+    Raises:
+        ImageError: it is singular or not finite, or a voxel size lies outside `VOXEL_SIZE_LIMITS_MM`.
+    """
+    sizes = spacing_mm(affine)
+    if not np.isfinite(affine).all() or (sizes == 0).any() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-9:
+        raise ImageError(f"{path}: the affine is singular or not finite, so voxels have no place; mend the header")
+    low, high = VOXEL_SIZE_LIMITS_MM
+    if (sizes < low).any() or (sizes > high).any():
+        raise ImageError(
+            f"{path}: voxel size {_millimeters(sizes)} mm, expected {low:g} to {high:g} mm a side; "
+            "check the units of the header (meters, microns?) and mend it"
+        )
+
+
+@contextmanager
+def name_damage(path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged file into an `ImageError` that names it."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{path}: the file is damaged ({reason}); copy or convert it again") from error
+
+
+def _image_class(data: bytes, path: Path) -> type[nib.Nifti1Image]:
+    """The class of image that the first four bytes announce, in either byte order."""
+    sizes = int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")
+    image_class = next((_IMAGE_CLASSES[size] for size in sizes if size in _IMAGE_CLASSES), None)
+    if image_class is None:
+        raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
+    return image_class
+
+
+def _check_type(dtype: np.dtype[np.generic], path: Path) -> None:
+    if dtype.kind in "iufb":
+        return
+    kinds = {"c": "complex numbers", "V": "colors (RGB)"}
+    description = kinds.get(dtype.kind, f"values of type {dtype}")
+    raise ImageError(
+        f"{path}: the voxels hold {description}, expected real numbers; write the magnitude as a real image"
+    )
+
+
+def _three_sides(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    """The shape without trailing sides of one."""
+    if len(shape) < 3 or any(side != 1 for side in shape[3:]):
+        raise ImageError(
+            f"{path}: expected a 3D image, got shape {shape}; split it into 3D files and name the one that is meant"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _voxel_offset(offset: float, path: Path) -> int:
+    if not 0 <= offset <= MAX_EXTENSION_BYTES:
+        raise ImageError(
+            f"{path}: the header says that voxels begin at byte {offset:g}, expected a number up to "
+            f"{MAX_EXTENSION_BYTES}; mend vox_offset or convert the image again"
+        )
+    return int(offset)
+
+
+def _voxel_bytes(shape: tuple[int, ...], itemsize: int, path: Path) -> int:
+    if min(shape, default=0) < 1:
+        raise ImageError(f"{path}: the image has no voxels (shape {shape}); write it again")
+    _three_sides(shape, path)
+    num_voxels = math.prod(shape)
+    if num_voxels * max(itemsize, np.dtype(np.float32).itemsize) > MAX_BYTES:
+        raise ImageError(
+            f"{path}: the header claims {' x '.join(map(str, shape))} voxels of {itemsize} bytes, expected at most "
+            f"{MAX_BYTES / 2**30:g} GiB, as stored and as float32; mend the header, or resample the image"
+        )
+    return num_voxels * itemsize
+
+
+def _check_pixel_sizes(header: nib.Nifti1Header, path: Path) -> None:
+    """Without an sform the affine rests on `pixdim`, where nibabel would take 1 mm for 0."""
+    sizes = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    if header["sform_code"] == 0 and not (np.isfinite(sizes) & (sizes != 0)).all():
+        raise ImageError(
+            f"{path}: voxel size {_millimeters(sizes)} mm, expected finite numbers above 0; mend pixdim in the header"
+        )
+
+
+def _millimeters(sizes: NDArray[np.float64]) -> str:
+    """`2` for equal sizes, `1 x 1 x 2` for others."""
+    texts = [f"{size:.4g}" for size in sizes]
+    return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
