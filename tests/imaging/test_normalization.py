@@ -10,7 +10,7 @@ from volumetric.config.run import SourceNormalization
 from volumetric.imaging.intensity import IntensityError, PooledIntensities
 from volumetric.imaging.normalization import LANDMARKS, NORMALIZERS, AffineUnits, GrayUnits, LandmarkUnits
 
-GRAY = {"gray_simple", "gray_adaptive"}
+GRAY = ("gray_simple", "gray_adaptive")
 SHAPE = (23, 31, 27)
 
 
