@@ -67,7 +67,7 @@ infer: $(STAMP)  ## synthesize: INPUT, SPLIT, RUN
 evaluate: $(STAMP)  ## score: MANIFEST, SPLIT, RUN
 	$(RUN_IN)volumetric evaluate $(RUN)/predictions $(MANIFEST) --split $(SPLIT) --out $(RUN)/metrics
 
-report: $(STAMP)  ## one page of scores, pictures and a 3D viewer: RUN
+report: $(STAMP)  ## one page of scores, slices and a 3D viewer: RUN
 	$(RUN_IN)volumetric report $(RUN)
 
 test: $(STAMP)  ## all tests, with coverage; TESTS='-n 0' for one process

@@ -93,14 +93,14 @@ def write_cohort(folder: Path, splits: list[str], **options) -> Path:
 
 @pytest.fixture(scope="session")
 def simulated_scan():
-    """One simulated person at 2.5 mm: t1w, t2w, mask, tissues and their space."""
+    """One simulated subject at 2.5 mm: t1w, t2w, mask, tissues and their space."""
     task = PhantomTask(Path(), 0, 2.5)
     return task.compute(0, task.read(0))[1]
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory) -> Path:
-    """Two people to train on, one to validate, two to test; tests must not change it."""
+    """Two subjects to train on, one to validate, two to test; tests must not change it."""
     return write_cohort(tmp_path_factory.mktemp("cohort"), ["train", "train", "val", "test", "test"])
 
 

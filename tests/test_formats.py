@@ -15,20 +15,18 @@ CALLS = {
         "cohort.bids": "sidecars of scans, which others wrote",
     },
     "json.dump": {
-        "records.record": "every JSON file of the project",
-        "outputs": "canonical text, which is hashed",
+        "outputs": "every JSON file of the project, and canonical text, which is hashed",
         "learning.plan": "a value in YAML, in its one-line form",
         "reporting.page": "data inside the page",
         "cli.config": "the schema, printed",
     },
     "csv.read": {
         "records.table": "every CSV file of the project",
-        "manifest": "the manifest, whose columns vary",
-        "cohort.tables": "tables of other people's cohorts, any delimiter",
     },
     "csv.write": {"outputs": "every CSV file of the project"},
     "yaml.load": {
-        "config.resolve": "configurations and their overrides",
+        "config.document": "YAML files of the project",
+        "config.resolve": "overrides of the command line",
         "model.folder": "model.yaml",
     },
     "yaml.dump": {"config.resolve": "configurations and model.yaml"},

@@ -51,8 +51,9 @@ BRITISH = {
 }
 # Of names in code alone: as words of a sentence they are good English.
 NAMES = {
-    "seen": "`model_input`, or the thing itself",
+    "Seen": "`ModelInput`",
     "asked": "`settings`, `options`",
+    "Look": "what it holds",
     "look": "`preprocess`, `validate`",
     "develop": "`postprocess`",
     "forget": "`delete_outputs`",
@@ -104,7 +105,7 @@ def retired_names_in(code: str) -> list[tuple[int, str, str, str]]:
     """The same of the names in Python code."""
     tokens = tokenize.generate_tokens(io.StringIO(code).readline)
     names = ((t.start[0], t.string) for t in tokens if t.type == tokenize.NAME)
-    return [(line, name, NAMES[key], FIELD) for line, name in names if (key := name.strip("_").lower()) in NAMES]
+    return [(line, name, NAMES[key], FIELD) for line, name in names if (key := name.strip("_")) in NAMES]
 
 
 def test_no_retired_word_in_code_messages_and_pages():
