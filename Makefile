@@ -12,6 +12,7 @@ ROOT     ?=
 MODEL    ?=
 SCAN     ?=
 TRUTH    ?=
+TESTS    ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -19,6 +20,9 @@ RUN_IN := $(VENV)/bin/
 STAMP := $(VENV)/.made
 # INPUT may be a scan, a folder or a manifest; only a manifest has splits
 INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
+
+# A process a core; more than eight gain nothing and take 1 GB each
+IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability test-scale lint bench clean
@@ -63,11 +67,11 @@ infer: $(STAMP)  ## synthesize: INPUT, SPLIT, RUN
 evaluate: $(STAMP)  ## score: MANIFEST, SPLIT, RUN
 	$(RUN_IN)volumetric evaluate $(RUN)/predictions $(MANIFEST) --split $(SPLIT) --out $(RUN)/metrics
 
-report: $(STAMP)  ## one page of scores, pictures and a 3D viewer: RUN
+report: $(STAMP)  ## one page of scores, slices and a 3D viewer: RUN
 	$(RUN_IN)volumetric report $(RUN)
 
-test: $(STAMP)  ## all tests, with coverage
-	$(RUN_IN)python -m pytest -q --cov --cov-report=term
+test: $(STAMP)  ## all tests, with coverage; TESTS='-n 0' for one process
+	$(RUN_IN)python -m pytest -q $(IN_PARALLEL) --cov --cov-report=term $(TESTS)
 
 browser:  ## Chromium for the tests that open the report in it (Debian, as root; without it they are skipped)
 	command -v chromium >/dev/null || { apt-get -qq -o Acquire::Retries=3 update && \
@@ -79,10 +83,12 @@ reliability: $(STAMP)  ## long proofs: trainings killed at random, again and aga
 test-scale: $(STAMP)  ## long proofs: memory does not grow with the cohort
 	$(RUN_IN)python -m pytest -q -m scale
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff, mypy, and no function of the package above a complexity of 10
 	$(RUN_IN)ruff format --check .
 	$(RUN_IN)ruff check .
 	$(RUN_IN)mypy
+	@complex="$$($(RUN_IN)radon cc --show-complexity --min C volumetric)"; \
+	  test -z "$$complex" || { echo "$$complex"; echo "error: split these functions; none may be more complex than 10 (rank B)"; exit 1; }
 
 bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCAN and TRUTH to use your own
 	$(RUN_IN)python benchmarks/inference.py --whole-volume $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))

@@ -20,7 +20,7 @@ from volumetric.imaging.resample import resample
 from volumetric.manifest import ManifestRow, write_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-REAL_SCANS = REPOSITORY.parent / "shared" / "data"
+REAL_SCANS = Path(os.environ.get("VOLUMETRIC_REAL_SCANS") or REPOSITORY / "data" / "real")
 TINY = REPOSITORY / "volumetric" / "configs" / "tiny.yaml"
 
 # Columns: which way each voxel axis points in RAS. LAS, and an order in which every axis is another.
@@ -93,14 +93,14 @@ def write_cohort(folder: Path, splits: list[str], **options) -> Path:
 
 @pytest.fixture(scope="session")
 def simulated_scan():
-    """One simulated person at 2.5 mm: t1w, t2w, mask, tissues and their space."""
+    """One simulated subject at 2.5 mm: t1w, t2w, mask, tissues and their space."""
     task = PhantomTask(Path(), 0, 2.5)
     return task.compute(0, task.read(0))[1]
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory) -> Path:
-    """Two people to train on, one to validate, two to test; tests must not change it."""
+    """Two subjects to train on, one to validate, two to test; tests must not change it."""
     return write_cohort(tmp_path_factory.mktemp("cohort"), ["train", "train", "val", "test", "test"])
 
 
@@ -124,5 +124,5 @@ def run_folder(cohort, tiny_config, tmp_path_factory) -> Path:
 def real_scans() -> Path:
     """The folder of real scans."""
     if not REAL_SCANS.is_dir():
-        pytest.skip(f"the real scans are not in {REAL_SCANS.parent.name}/{REAL_SCANS.name}")
+        pytest.skip(f"no real scans in {REAL_SCANS}: name their folder in VOLUMETRIC_REAL_SCANS")
     return REAL_SCANS

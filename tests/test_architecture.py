@@ -33,6 +33,7 @@ ONLY_IN = {
     "jinja2": ("reporting.page",),
     "markupsafe": ("reporting.page",),
 }
+RIDDLES = {"What", "Who", "Whose", "Where", "Whether", "How"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc", "manager"}
 
 
@@ -78,13 +79,13 @@ def test_no_import_goes_round_in_a_circle_between_rooms():
         found = {i.split(".")[1] for i in imports(path) if i.startswith("volumetric.")}
         edges.setdefault(room, set()).update(found - {room})
 
-    def visit(room, trail):
+    def follow(room, trail):
         assert room not in trail, f"circle: {' -> '.join([*trail, room])}"
         for other in edges.get(room, ()):
-            visit(other, (*trail, room))
+            follow(other, (*trail, room))
 
     for room in edges:
-        visit(room, ())
+        follow(room, ())
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -100,6 +101,16 @@ def test_modules_are_short_named_by_a_noun_or_verb_and_open_with_a_sentence(name
     assert not FORBIDDEN_NAMES & set(name.split("."))
     assert len(text.splitlines()) <= 300, f"{name} is long; split it"
     assert ast.get_docstring(ast.parse(text)), f"{name} does not say what it owns"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_open_with_what_they_name(name):
+    tree = ast.parse(MODULES[name].read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = (ast.get_docstring(node) or "-").split()[0].strip(",:")
+            where = f"{MODULES[name]}:{getattr(node, 'lineno', 1)}"
+            assert first not in RIDDLES, f"{where}: the docstring opens with `{first}`; lead with the noun or the verb"
 
 
 def test_the_command_line_calls_front_doors_alone():
