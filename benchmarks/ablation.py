@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.learning.pairs import TrainingPair
@@ -66,7 +67,7 @@ def fit(name: str, changes: list[str], manifests: list[Path], steps: int, out: P
     config = resolve(None, [*BASE, *changes, f"optim.num_steps={steps}", f"validation.every_steps={steps}"])
     config = config.model_copy(update={"cache": str(out / "cache")})
     train(manifests, config, run)
-    model = load_model(run, device="cpu")
+    model = load_model(run, options=InferenceOptions(device="cpu"))
     rows = [row for row in read_manifest(*manifests).rows if row.split != "train"]
     scores = [
         {"fit": name, **score(model, pair, config)} for pair in read_pairs(rows, config, out / "cache", title="test")

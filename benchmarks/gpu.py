@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from volumetric.cohort.phantom import phantom
+from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.imaging.nifti import write_image
@@ -54,7 +55,7 @@ def main() -> None:
         overrides = ["optim.num_steps=1", "num_workers=0", f"device={device.type}", *options.set]
         config = resolve(options.config, overrides)
         train([Path(folder) / "data" / "manifest.csv"], config, Path(folder) / "run")
-        model = load_model(Path(folder) / "run", device=device.type)
+        model = load_model(Path(folder) / "run", options=InferenceOptions(device=device.type))
         _inference(model, scan, Path(folder), peak, options.runs)
     _training(model, config, peak, options.runs)
     _scoring(device, options.runs)

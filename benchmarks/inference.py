@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,6 +27,7 @@ from processes import measure
 from torch.utils.flop_counter import FlopCounterMode
 
 from volumetric.cohort.phantom import phantom
+from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import resolve
 from volumetric.evaluation.subject import read_normalized, read_prediction
 from volumetric.imaging.nifti import write_image
@@ -50,11 +50,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan, truth, run = _inputs(options, folder)
-        model = load_model(run, **_how(options))
+        model = load_model(run, options=_inference_options(options))
         seen = model.preprocess(scan)
         model.forward(seen)
         windows = f"{len(seen.plan.starts)} windows of {'x'.join(map(str, seen.plan.size))}"
-        print(f"{torch.get_num_threads()} threads, {model.device}, {model.engine.name}, {model.precision}, {windows},")
+        engine = f"{model.device}, {model.engine.name}, {model.settings.precision}"
+        print(f"{torch.get_num_threads()} threads, {engine}, {windows},")
         print(f"medians of {options.runs} runs, imports excluded unless said\n")
         print("| what | measured | against |\n|---|---|---|")
         _one_head(model, scan, truth, folder, options.runs)
@@ -63,8 +64,8 @@ def main() -> None:
         _cold(run, scan, folder, options)
 
 
-def _how(options: argparse.Namespace) -> dict[str, Any]:
-    return {"whole_volume": options.whole_volume, "overlap": options.overlap, "precision": options.precision}
+def _inference_options(options: argparse.Namespace) -> InferenceOptions:
+    return InferenceOptions(whole_volume=options.whole_volume, overlap=options.overlap, precision=options.precision)
 
 
 def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
@@ -89,7 +90,7 @@ def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: 
 
 
 def _floor(model: Model, seen: ModelInput, runs: int) -> None:
-    shape = plan_whole(seen.view.grid.shape, model.spec.network.stride).size
+    shape = plan_whole(seen.space.grid.shape, model.spec.network.stride).size
     network = copy.deepcopy(model.network).to("meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, len(model.spec.sources), *shape, device="meta"))
@@ -109,7 +110,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     for path in scans:
         shutil.copy(scan, path)
     inside = 0.0
-    original = Model.run
+    original = Model.forward
 
     def timed(self: Model, seen: ModelInput) -> object:
         nonlocal inside
@@ -118,9 +119,9 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
         inside += time.perf_counter() - start
         return units
 
-    Model.run = timed
-    total = _seconds(lambda: infer(scans, model=run, out=folder / "out", **_how(options)))
-    Model.run = original
+    Model.forward = timed
+    total = _seconds(lambda: infer(scans, model=run, out=folder / "out", options=_inference_options(options)))
+    Model.forward = original
     print(f"| {options.heads} heads in one call | {total:.1f} s | {inside / total:.0%} of it in the network |")
 
 

@@ -23,6 +23,7 @@ import yaml
 from numpy.typing import NDArray
 from processes import measure
 
+from volumetric.config.inference import InferenceOptions
 from volumetric.imaging.geometry import Shape
 from volumetric.imaging.nifti import Image, read_image, write_image
 from volumetric.metrics.error import psnr_db
@@ -47,10 +48,10 @@ def main() -> None:
 
 
 def _shared(run: Path, scan: Path, truth: Path) -> None:
-    model = load_model(run, whole_volume=True)
+    model = load_model(run, options=InferenceOptions(whole_volume=True))
     seen = model.preprocess(scan)
-    mask, stride = seen.view.mask, model.spec.network.stride
-    target = seen.view.to_model_space(read_image(truth))[0]
+    mask, stride = seen.space.mask, model.spec.network.stride
+    target = seen.space.to_model_space(read_image(truth))[0]
     one = model.forward(seen)
     print("| windows | PSNR dB | seam index | of one pass there | RMS difference to one pass, % of its SD |")
     print("|---|---|---|---|---|")

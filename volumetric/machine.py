@@ -1,4 +1,4 @@
-"""What this process may use of the machine: memory and cores, within the limits that a container or a job sets."""
+"""Memory and cores that this process may use, within the limits that a container or a job sets."""
 
 from __future__ import annotations
 

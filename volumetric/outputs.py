@@ -20,7 +20,7 @@ from volumetric.errors import InputError, one_line
 
 
 class OutputError(InputError):
-    """An output folder that cannot be written as asked."""
+    """An output folder that cannot be written."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""How many subjects a batch command takes at a time where nobody says."""
+"""Default number of subjects that a batch command takes at a time."""
 
 from __future__ import annotations
 

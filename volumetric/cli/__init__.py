@@ -27,11 +27,11 @@ for verb in (phantom, fetch, discover, prepare, train, infer, evaluate, compare,
     app.command(no_args_is_help=True)(verb)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
+def _print_version(version: bool) -> None:
+    if version:
+        from importlib import metadata
 
-        print(f"volumetric {version('volumetric')}")
+        print(f"volumetric {metadata.version('volumetric')}")
         raise typer.Exit
 
 

@@ -1,1 +1,1 @@
-"""A trained model: what it is, where it is kept, and how it sees a scan and writes one."""
+"""A trained model: its specification, its folder, and the way from a scan to a prediction."""

@@ -25,7 +25,7 @@ from volumetric.imaging.resample import continue_outward, resample
 
 Spacing = tuple[float, float, float]
 _SAME_MM = 1e-3  # grids nearer than this need no interpolation; float32 headers are off by a tenth of it
-_SPLINE_VOX = 8  # a cubic spline forgets what lies beyond to a 20,000th: a factor of 0.27 a voxel
+_SPLINE_VOX = 8  # a cubic spline decays by a factor of 0.27 a voxel: beyond, less than a 20,000th is left
 
 
 class SpaceError(InputError):
@@ -34,7 +34,7 @@ class SpaceError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class ModelSpace:
-    """How a model sees one subject: the grid it works on, and the ways there and back.
+    """Model space of one subject: the grid that the model works on, and the ways there and back.
 
     Attributes:
         mask: brain `(I, J, K)` on `grid`.
@@ -57,7 +57,7 @@ class ModelSpace:
     keeps_voxels: bool
 
     def to_model_space(self, *images: Image) -> NDArray[np.float32]:
-        """Images on the scan's grid, brought into model space.
+        """Images on the scan's grid, resampled into model space.
 
         Returns:
             float32 `(C, I, J, K)` in reference units, 0 outside the mask.
@@ -65,14 +65,14 @@ class ModelSpace:
         Raises:
             IntensityError: an image without a positive median in the mask.
         """
-        brought = np.empty((len(images), *self.grid.shape), np.float32)
-        for image, place in zip(images, brought, strict=True):
+        in_model_space = np.empty((len(images), *self.grid.shape), np.float32)
+        for image, place in zip(images, in_model_space, strict=True):
             array = np.ascontiguousarray(self.flips.apply(image.array)[self.scan_box])
             units = in_reference_units(array, self.scan_mask, reference_scale(array, self.scan_mask))
             if not self.keeps_voxels:
                 units = resample(units, self.scan_grid, self.grid, "linear")
             np.multiply(units, self.mask, out=place)
-        return brought
+        return in_model_space
 
     def from_model_space(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """A volume `(I, J, K)` on this grid, on the scan's own grid: float32, 0 outside the scan's mask.
@@ -91,7 +91,7 @@ class ModelSpace:
 
 
 def model_space_of(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | None) -> ModelSpace:
-    """How a model of the given spacing sees a scan.
+    """Model space of a scan, for a model of one spacing.
 
     Args:
         scan: the scan's grid.

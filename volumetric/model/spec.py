@@ -1,4 +1,4 @@
-"""What a model is, apart from its weights: the content of `model.yaml`."""
+"""Specification of a model, all but its weights: the content of `model.yaml`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class StandardLandmarks(Section):
 
 
 SOURCE_MAPS: dict[str, type[AffineMap] | type[StandardLandmarks]] = {"pooled": AffineMap, "nyul": StandardLandmarks}
-"""What the normalizations that learn from the training subjects keep of them, for each source."""
+"""Kind of map that a normalization learns from the training subjects, one for each source."""
 
 
 class MaskSpec(Section):

@@ -14,7 +14,7 @@ from volumetric.model.spec import ModelSpec
 def measure_sources(
     normalization: str, contrasts: Sequence[str], sources: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """What a normalization takes from a subject's own sources.
+    """Numbers that a normalization takes from a subject's own sources.
 
     Args:
         normalization: a key of `NORMALIZERS`.
@@ -53,10 +53,10 @@ def in_network_units(
     mask: NDArray[np.bool_],
     measured: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
-    """What the network sees of sources.
+    """Sources in network units.
 
     Args:
-        spec: its normalization, with what that learned from the training people.
+        spec: its normalization, with what that learned from the training subjects.
         sources: `(C, I, J, K)` in reference units; a whole volume, or a patch of one.
         mask: `(I, J, K)`.
         measured: of the whole volume, where `sources` are a patch; None measures `sources`.

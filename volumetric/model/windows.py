@@ -1,4 +1,4 @@
-"""Covering a volume with overlapping windows and stitching what a function makes of each."""
+"""Covering a volume with overlapping windows and stitching a function's result of each."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def plan_whole(shape: Shape, stride: int) -> WindowPlan:
 
 
 def most_voxels(width: int, device: torch.device) -> int:
-    """How large a window a network of `width` channels at full resolution is given.
+    """Largest window, in voxels, for a network of `width` channels at full resolution.
 
     It may take a quarter of the machine's memory, or half of the GPU's, at 20 bytes a voxel and channel: eager torch
     took 20 of the residual U-Net's activations at 128 voxels a side in float32, OpenVINO 11.
@@ -85,7 +85,7 @@ def most_voxels(width: int, device: torch.device) -> int:
 def plan_large(mask: NDArray[np.bool_], stride: int, limit: int) -> WindowPlan | None:
     """The windows of one size, multiples of the stride, that cover a mask with the least work.
 
-    Neighbors share two strides. That is where a border stops being seen: for a network of stride 16, the seam index
+    Neighbors share two strides. From there on a border cannot be seen: for a network of stride 16, the seam index
     is 0.28 above that of one pass without any overlap, 0.02 with one stride and 0.007 with two.
 
     Args:

@@ -1,4 +1,4 @@
-"""What `infer` writes: the sidecar beside each image, `predictions.csv` and `timings.csv`."""
+"""The files of `infer` beside its images: the sidecar of each, `predictions.csv` and `timings.csv`."""
 
 from __future__ import annotations
 

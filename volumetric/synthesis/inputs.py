@@ -76,29 +76,33 @@ def _manifest_rows(manifests: Sequence[Path], split: str) -> list[ManifestRow]:
 
 
 def _files(path: Path, spec: ModelSpec) -> list[Path]:
-    if path.is_dir():
-        every = sorted(f for f in path.rglob("*.nii*") if f.name.endswith(SUFFIXES))
-        files = [f for f in every if _looks_like(f, spec.sources[0]) and "desc-synth" not in f.name]
-        if not files:
-            raise InputsError(
-                f"{path}: no file there is named like a {spec.sources[0]} (..._{_BIDS_SUFFIX[spec.sources[0]]}.nii.gz, "
-                f"{spec.sources[0]}.nii.gz, ...-T1.nii.gz); name the files themselves, or write a manifest"
-            )
-    elif path.is_file() and path.name.endswith(SUFFIXES):
-        files = [path]
-    elif path.exists():
-        raise InputsError(f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder or a manifest (.csv)")
-    else:
-        raise InputsError(f"{path}: there is no such file or folder; check the path")
+    """The scans of an input that is no manifest, each a subject of its own."""
     if len(spec.sources) > 1:
         raise InputsError(
             f"{path}: the model needs {', '.join(spec.sources)} of each subject; give a manifest, or "
             + " ".join(f"--input {c}=FILE" for c in spec.sources)
         )
+    if path.is_dir():
+        return _files_in_folder(path, spec.sources[0])
+    if path.is_file() and path.name.endswith(SUFFIXES):
+        return [path]
+    if path.exists():
+        raise InputsError(f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder or a manifest (.csv)")
+    raise InputsError(f"{path}: there is no such file or folder; check the path")
+
+
+def _files_in_folder(folder: Path, contrast: str) -> list[Path]:
+    every = sorted(f for f in folder.rglob("*.nii*") if f.name.endswith(SUFFIXES))
+    files = [f for f in every if _is_named_like(f, contrast) and "desc-synth" not in f.name]
+    if not files:
+        raise InputsError(
+            f"{folder}: no file there is named like a {contrast} (..._{_BIDS_SUFFIX[contrast]}.nii.gz, "
+            f"{contrast}.nii.gz, ...-T1.nii.gz); name the files themselves, or write a manifest"
+        )
     return files
 
 
-def _looks_like(path: Path, contrast: str) -> bool:
+def _is_named_like(path: Path, contrast: str) -> bool:
     last = re.split(r"[_\-.]", stem(path).lower())[-1]
     return last in (contrast, contrast.removesuffix("w"))
 

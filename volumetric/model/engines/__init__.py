@@ -1,4 +1,4 @@
-"""What runs a network over windows: the fastest engine that this machine has, and the next where one fails."""
+"""Engines that run a network over windows: the fastest that this machine has, and the next where one fails."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class NetworkRunner:
             except Exception as error:
                 if len(self._makers) == 1 or is_out_of_memory(error):
                     raise
-                what = "%s cannot run this network (%s); %s does"
-                log.warning(what, self.name, one_line(error), self._makers[1][0])
+                message = "%s cannot run this network (%s); %s does"
+                log.warning(message, self.name, one_line(error), self._makers[1][0])
                 del self._makers[0]
                 self._function = None
 

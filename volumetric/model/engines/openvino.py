@@ -77,22 +77,13 @@ class OpenVINO:
         if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ConversionError("this CPU does not compute in bfloat16")
         self._compiled: dict[tuple[int, ...], Any] = {}
-        made_by = versions("openvino")
-        folder = cache / f"openvino-{hash_json({'network': key, 'versions': made_by})[:16]}" if cache and key else None
+        folder = cache / _folder_name(key) if cache and key else None
         side = max(stride, _LEAST_STRIDE_VOX)
         traced, checked = ((1, in_channels, *(side * count for count in counts)) for counts in (_TRACED, _CHECKED))
-        if folder and self._read(folder, network, traced):
-            return
-        with _undisturbed():
-            self._network = openvino.convert_model(
-                network,
-                example_input=torch.zeros(traced),
-                input=[openvino.PartialShape([-1, in_channels, -1, -1, -1])],
-            )
-        self._check(network, checked)
-        if folder:
-            with suppress(OSError):
-                _keep(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
+        if not (folder and self._read(folder, network, traced)):
+            self._network = _converted(network, traced)
+            self._check(network, checked)
+            _keep_if_writable(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
 
     def __call__(self, windows: Tensor) -> Tensor:
         """Windows `(N, C, *size)` -> `(N, 1, *size)`, float32."""
@@ -140,6 +131,22 @@ class OpenVINO:
             raise ConversionError(f"its numbers are {difference:.1g} SD from torch's")
 
 
+def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    """A network traced on a shape and converted for any."""
+    import openvino
+
+    with _undisturbed():
+        return openvino.convert_model(
+            network,
+            example_input=torch.zeros(shape),
+            input=[openvino.PartialShape([-1, shape[1], -1, -1, -1])],
+        )
+
+
+def _folder_name(key: str) -> str:
+    return f"openvino-{hash_json({'network': key, 'versions': versions('openvino')})[:16]}"
+
+
 def _apply(compiled: Any, windows: Tensor) -> Tensor:
     return torch.from_numpy(compiled(windows.contiguous().numpy(), share_inputs=True)[0])
 
@@ -156,6 +163,12 @@ def _undisturbed() -> Iterator[None]:
     finally:
         root.setLevel(level)
         root.filters, root.handlers = filters, handlers
+
+
+def _keep_if_writable(folder: Path | None, save: Callable[[Path], None]) -> None:
+    if folder:
+        with suppress(OSError):
+            _keep(folder, save)
 
 
 def _keep(folder: Path, save: Callable[[Path], None]) -> None:

@@ -12,7 +12,7 @@ class FixedGroupNorm(nn.Module):
     """Group norm (Wu and He 2018) that normalizes by running averages of its statistics in inference.
 
     Group norm measures mean and variance of each window, so the same tissue comes out differently in a patch and in
-    a whole head. Here training does that, and inference uses what training saw on average, as batch norm does.
+    a whole volume. Here training does that, and inference uses the average of training, as batch norm does.
 
     Attributes:
         running_mean: `(num_groups,)`, of the groups' means.
