@@ -81,7 +81,7 @@ def flips_to_ras(affine: NDArray[np.float64]) -> Flips:
 
 
 def same_space(a: Space, b: Space, *, tolerance_mm: float = 1e-2) -> bool:
-    """Whether two grids have equal shape and no corner of one lies further than `tolerance_mm` from the other's."""
+    """True for grids of equal shape whose corners lie within `tolerance_mm` of one another."""
     if a.shape != b.shape:
         return False
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in a.shape])).reshape(3, -1)
