@@ -23,7 +23,7 @@ class NiftiReader(ImageReader):
     """Checked reader of 3D NIfTI files, for `LoadImaged(keys, reader=NiftiReader(), ensure_channel_first=True)`.
 
     Reads `.nii` and `.nii.gz` as float32. Refuses what is damaged, not 3D, complex or RGB, not finite, or without a
-    usable affine, by an `ImageError` that names the file.
+    usable affine, by an `ImageError` that names the file. `LoadImaged` quotes it in a `RuntimeError` of its own.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
