@@ -10,7 +10,6 @@ from volumetric.outputs import hash_file
 from volumetric.subject import SubjectError
 from volumetric.transforms import BrainMaskd, LoadSubjectd, NiftiReader, unwrapped_errors
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")  # MONAI makes every reader it knows
 
 
