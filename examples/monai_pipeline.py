@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from monai.data import CacheDataset, DataLoader, list_data_collate
-from monai.transforms import Compose, EnsureTyped, RandCropByPosNegLabeld, SelectItemsd
+from monai.transforms import Compose, EnsureTyped, RandCropByPosNegLabeld, SelectItemsd, SpatialPadd
 
 from volumetric import read_manifest
 from volumetric.transforms import LoadSubjectd, NormalizeInMaskd, RandAppearanced, ToModelSpaced
@@ -27,6 +27,7 @@ def batches(manifest: Path, patch_size: tuple[int, int, int] = (48, 48, 48)) -> 
             LoadSubjectd(PAIR),
             ToModelSpaced(PAIR, spacing_mm=(2, 2, 2)),
             NormalizeInMaskd("t1w", "white_stripe"),
+            SpatialPadd([*PAIR, "mask"], patch_size),
             RandCropByPosNegLabeld([*PAIR, "mask"], "mask", patch_size, pos=1, neg=0, num_samples=4),
             RandAppearanced("t1w"),
             EnsureTyped([*PAIR, "mask"], track_meta=False),

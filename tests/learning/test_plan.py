@@ -8,7 +8,16 @@ from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import write_image
-from volumetric.learning.plan import CohortSummary, plan_batch, plan_network, plan_steps, summarize, values, write_plan
+from volumetric.learning.plan import (
+    CohortSummary,
+    plan_batch,
+    plan_network,
+    plan_spacing,
+    plan_steps,
+    summarize,
+    values,
+    write_plan,
+)
 from volumetric.learning.train import plan
 from volumetric.manifest import read_manifest
 
@@ -16,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def settings_of(cohort):
-    settings = plan_network(cohort, CPU)
+    settings = {**plan_spacing(cohort), **plan_network(cohort, CPU)}
     return {**settings, **plan_batch(cohort, settings["patch.size"].value, CPU)}
 
 

@@ -10,6 +10,8 @@ from volumetric.outputs import hash_file
 from volumetric.subject import SubjectError
 from volumetric.transforms import BrainMaskd, LoadSubjectd, NiftiReader, unwrapped_errors
 
+pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")  # MONAI makes every reader it knows
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -22,7 +24,7 @@ def files(tmp_path):
 def test_monais_loader_takes_our_reader_and_gives_the_same_voxels_at_the_same_place(files):
     t1w, _ = brain_pair(0)
     ours = LoadImaged("t1w", reader=NiftiReader(), ensure_channel_first=True)(dict(files))["t1w"]
-    theirs = LoadImaged("t1w", ensure_channel_first=True)(dict(files))["t1w"]
+    theirs = LoadImaged("t1w", reader="NibabelReader", ensure_channel_first=True)(dict(files))["t1w"]
     assert ours.shape == (1, *t1w.array.shape)
     np.testing.assert_array_equal(ours.numpy()[0], t1w.array)
     torch.testing.assert_close(ours.affine, theirs.affine)
@@ -32,10 +34,8 @@ def test_monais_loader_takes_our_reader_and_gives_the_same_voxels_at_the_same_pl
 def test_our_reader_refuses_what_monais_own_takes(tmp_path):
     broken = Image(np.full((4, 5, 6), np.nan, np.float32), oblique_affine())
     write_image(tmp_path / "nan.nii.gz", broken)
-    assert torch.isnan(LoadImaged("t1w")({"t1w": tmp_path / "nan.nii.gz"})["t1w"]).all()
-    with pytest.raises(ImageError, match=r"nan\.nii\.gz: 120 of 120 voxels are NaN"):
-        NiftiReader().read(tmp_path / "nan.nii.gz")
-    with pytest.raises(RuntimeError, match="voxels are NaN"):
+    assert torch.isnan(LoadImaged("t1w", reader="NibabelReader")({"t1w": tmp_path / "nan.nii.gz"})["t1w"]).all()
+    with pytest.raises(ImageError, match=r"nan\.nii\.gz: 120 of 120 voxels are NaN"), unwrapped_errors():
         LoadImaged("t1w", reader=NiftiReader())({"t1w": tmp_path / "nan.nii.gz"})
 
 

@@ -14,6 +14,9 @@ from volumetric.errors import InputError
 from volumetric.machine import is_out_of_memory
 from volumetric.records.run import HistoryRow
 
+# A file can be cut short, no checkpoint at all, or that of another network: torch has an error for each.
+_DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
+
 
 class CheckpointError(InputError):
     """A checkpoint that cannot be used."""
@@ -56,7 +59,7 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         plain = rest["progress"]
         history = [HistoryRow.model_validate(row) for row in plain["history"]]
         return Progress(int(plain["step"]), history, float(plain["best_psnr_db"]))
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         if is_out_of_memory(error):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

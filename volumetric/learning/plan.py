@@ -90,7 +90,7 @@ def plan_run(rows: Sequence[ManifestRow], source: str, device: torch.device) -> 
         InputError: a scan that cannot be used, by name.
     """
     cohort = summarize(rows, source)
-    settings = dict(plan_network(cohort, device))
+    settings = {**plan_spacing(cohort), **plan_network(cohort, device)}
     settings |= plan_batch(cohort, values(settings)["patch"]["size"], device)
     return {**settings, **plan_steps(cohort, settings, device)}
 
@@ -124,31 +124,39 @@ def summarize(rows: Sequence[ManifestRow], source: str) -> CohortSummary:
     )
 
 
+def plan_spacing(cohort: CohortSummary) -> Plan:
+    """The spacing of model space."""
+    reason = "median of the scans; the others are resampled" if cohort.spacing_differs else "that of all scans read"
+    return {"space.spacing_mm": PlannedSetting(list(cohort.spacing_mm), reason)}
+
+
 def plan_network(cohort: CohortSummary, device: torch.device) -> Plan:
-    """Spacing, network and patch."""
+    """Network and patch."""
     on_cpu, limit = device.type == "cpu", MAX_PATCH_VOX[device.type]
     stem = 2 if on_cpu and cohort.is_fine else 1
     sides = [min(limit, side) for side in cohort.extent_vox]
     levels = _num_levels(min(sides), stem)
     stride = stem * 2 ** (levels - 1)
     patch = [max(stride, min(limit, -(-side // stride) * stride) // stride * stride) for side in sides]
-    width = 32 if not on_cpu else 24 if stem == 2 else 16
     coarsest = " x ".join(f"{side // stride}" for side in patch)
     extent = " x ".join(map(str, cohort.extent_vox))
-    spacing_reason = (
-        "median of the scans; the others are resampled" if cohort.spacing_differs else "that of all scans read"
-    )
     stem_reason = "brains are large in voxels and a CPU is slow" if stem == 2 else "full resolution"
     return {
-        "space.spacing_mm": PlannedSetting(list(cohort.spacing_mm), spacing_reason),
         "network.channels": PlannedSetting(
-            [width * 2**level for level in range(levels)],
+            [_width(device, stem) * 2**level for level in range(levels)],
             f"{levels} levels leave {coarsest} voxels of a patch on the coarsest",
         ),
         "network.num_blocks": PlannedSetting(1 if on_cpu else 2, f"for a {device.type.upper()}"),
         "network.stem_stride": PlannedSetting(stem, stem_reason),
         "patch.size": PlannedSetting(patch, f"of a brain of {extent} voxels, at most {limit} a side"),
     }
+
+
+def _width(device: torch.device, stem: int) -> int:
+    """Channels of the finest level."""
+    if device.type != "cpu":
+        return 32
+    return 24 if stem == 2 else 16
 
 
 def _num_levels(side: int, stem: int) -> int:

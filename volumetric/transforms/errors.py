@@ -10,7 +10,7 @@ from volumetric.errors import InputError
 
 @contextmanager
 def unwrapped_errors() -> Iterator[None]:
-    """Raise an `InputError` as itself where MONAI's `Compose` or `LoadImaged` wraps it in a `RuntimeError`."""
+    """Raise an `InputError` as itself where MONAI's `Compose` raises a `RuntimeError` from it."""
     try:
         yield
     except RuntimeError as error:

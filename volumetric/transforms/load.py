@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 
-from volumetric.imaging.nifti import SUFFIXES, Image, read_image
+from volumetric.imaging.nifti import SUFFIXES, read_image
 from volumetric.manifest import ManifestRow
 from volumetric.subject import read_subject
 from volumetric.transforms.tensors import to_tensor
@@ -30,14 +30,17 @@ class NiftiReader(ImageReader):
         """Whether all files end in `.nii` or `.nii.gz`."""
         return all(str(name).endswith(SUFFIXES) for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Image | list[Image]:
-        """The image of a file, or those of several."""
-        images = [read_image(Path(name)) for name in ensure_tuple(data)]
-        return images[0] if len(images) == 1 else images
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[Path]:
+        """The files, unread: what fails here `LoadImaged` tries again with MONAI's own readers, without our checks."""
+        return [Path(name) for name in ensure_tuple(data)]
 
-    def get_data(self, img: Image | list[Image]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """The voxels `(I, J, K)`, or `(C, I, J, K)` of several files, and the metadata of the first."""
-        images = img if isinstance(img, list) else [img]
+    def get_data(self, img: Sequence[Path]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """The voxels `(I, J, K)`, or `(C, I, J, K)` of several files, and the metadata of the first.
+
+        Raises:
+            ImageError: a file that cannot be used.
+        """
+        images = [read_image(path) for path in img]
         first = images[0]
         meta = {
             MetaKeys.AFFINE: first.affine,
