@@ -17,7 +17,7 @@ from volumetric.imaging.nifti import write_image
 from volumetric.records.evaluation import (
     Definitions,
     EvaluationInfo,
-    PackedLikeness,
+    PackedBlockMeans,
     ScoredImages,
     SessionKey,
     SubjectScores,
@@ -137,7 +137,7 @@ def write_subject(folder: Path, name: str, images: dict[str, object]) -> Path:
         session_id=key.session_id,
         fingerprint="",
         images=ScoredImages.model_validate(images),
-        likeness=PackedLikeness(blocks="", truth="", prediction=""),
+        block_means=PackedBlockMeans(blocks="", truth="", prediction=""),
         rows=(),
     ).write(path)
     return path

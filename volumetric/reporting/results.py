@@ -199,4 +199,6 @@ def _read_sidecars(
             problems.append(str(error))
     if not problems:
         return sidecars, []
-    return sidecars, [f"Sidecars of predictions that cannot be read: {len(problems)}; the first because of {problems[0]}."]
+    return sidecars, [
+        f"Sidecars of predictions that cannot be read: {len(problems)}; the first because of {problems[0]}."
+    ]
