@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from typer.testing import CliRunner
 
 from tests.conftest import brain_pair, raw_pair, write_raw_cohort
+from volumetric.cli import app
 from volumetric.config.preparation import PreparationConfig
 from volumetric.config.resolve import resolve_as
 from volumetric.evaluation.evaluate import evaluate
@@ -17,8 +19,10 @@ from volumetric.imaging.registration import random_moves, read_transform
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.model.folder import load_model
-from volumetric.outputs import OutputError
+from volumetric.outputs import OutputError, hash_bytes
+from volumetric.preparation import prepare as prepare_module
 from volumetric.preparation.prepare import PreparationError, prepare
+from volumetric.records.preparation import PreparationSidecar, QualityRow
 from volumetric.synthesis.infer import infer
 
 QUICK = [
@@ -41,7 +45,7 @@ def table(path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """The folder of raw scans, and what preparing them came to: three people, one of them with a damaged T2w."""
+    """The folder of raw scans, and the result of preparing them: three subjects, one of them with a damaged T2w."""
     folder = tmp_path_factory.mktemp("raw")
     raw = write_raw_cohort(folder, ["train", "test", "train"])
     (folder / "p2" / "t2w.nii.gz").write_bytes((folder / "p2" / "t2w.nii.gz").read_bytes()[:900])
@@ -104,9 +108,9 @@ def test_repeating_skips_what_is_whole_and_another_recipe_is_refused(prepared):
     again = prepare([raw], out, quick(), jobs=1)
     assert [o.status for o in again.outcomes] == ["skipped", "skipped", "failed"]
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    judged = prepare([raw], out, quick("quality.brain_ml_low=[900,700]"), jobs=1)
-    assert [row["qc"] for row in judged.quality] == ["fail", "fail", "fail"]  # other limits cost no new work
-    assert [o.status for o in judged.outcomes] == ["skipped", "skipped", "failed"]
+    graded = prepare([raw], out, quick("quality.brain_ml_low=[900,700]"), jobs=1)
+    assert [row.qc for row in graded.quality] == ["fail", "fail", "fail"]  # other limits cost no new work
+    assert [o.status for o in graded.outcomes] == ["skipped", "skipped", "failed"]
     prepare([raw], out, quick(), jobs=1)
     with pytest.raises(OutputError, match=r"interpolation was cubic, is linear.*--fresh"):
         prepare([raw], out, quick("interpolation=linear"))
@@ -173,7 +177,7 @@ def test_labels_come_along_and_a_mask_given_is_used_as_given(tmp_path, monkeypat
     np.testing.assert_array_equal(read_labels(row.path("mask")).array, labels > 0)
     np.testing.assert_array_equal(read_labels(row.path("lesions")).array, labels // 2)
     np.testing.assert_array_equal(read_image(row.path("t1w")).array, t1w.array)
-    assert done.quality[0]["mask_rule"] == "given"
+    assert done.quality[0].mask_rule == "given"
 
 
 def test_labels_on_another_grid_and_a_missing_reference_are_named(tmp_path):
@@ -184,7 +188,7 @@ def test_labels_on_another_grid_and_a_missing_reference_are_named(tmp_path):
     (tmp_path / "raw.csv").write_text(
         "subject_id,t1w,t2w,tissues\na,t1w.nii.gz,t2w.nii.gz,tissues.nii.gz\nb,,t2w.nii.gz,\n"
     )
-    with pytest.raises(PreparationError, match=r"none of 2 visits could be prepared; .*quality\.csv says why"):
+    with pytest.raises(PreparationError, match=r"none of 2 subjects could be prepared; .*quality\.csv says why"):
         prepare([tmp_path / "raw.csv"], tmp_path / "out", quick(), jobs=1)
     reasons = [row["reasons"] for row in table(tmp_path / "out" / "quality.csv")]
     assert "subject a: `tissues` has shape (31, 37, 29) and another grid than `t1w` (47, 53, 43)" in reasons[0]
@@ -193,7 +197,7 @@ def test_labels_on_another_grid_and_a_missing_reference_are_named(tmp_path):
         prepare([tmp_path / "raw.csv"], tmp_path / "out2", quick("reference=flair"))
 
 
-def test_two_people_with_one_folder_name_are_an_error_before_any_work(tmp_path):
+def test_two_subjects_with_one_folder_name_are_an_error_before_any_work(tmp_path):
     (tmp_path / "raw.csv").write_text("subject_id,t1w\na b,x.nii.gz\na_b,y.nii.gz\n")
     with pytest.raises(PreparationError, match="a b and a_b would share the folder a_b"):
         prepare([tmp_path / "raw.csv"], tmp_path / "out", quick())
@@ -202,3 +206,88 @@ def test_two_people_with_one_folder_name_are_an_error_before_any_work(tmp_path):
 def test_a_model_without_a_recipe_refuses_to_prepare(run_folder, cohort, tmp_path):
     with pytest.raises(ValueError, match="trained on scans as they came"):
         infer([cohort], model=run_folder, out=tmp_path, prepare=True)
+
+
+ONE_IMAGE = ["--set", "bias.enabled=false", "--set", "quality.snr=[2,1]", "--jobs", "1"]
+
+
+def write_one_image(folder, subject_id, seed=0):
+    """A manifest of one subject with a T1w alone, which takes a second to prepare."""
+    t1w, _ = brain_pair(seed)
+    write_image(folder / f"{seed}.nii.gz", t1w)
+    write_manifest(
+        folder / f"{seed}.csv", [ManifestRow(subject_id, split="train", paths={"t1w": folder / f"{seed}.nii.gz"})]
+    )
+    return folder / f"{seed}.csv"
+
+
+def prepare_by_command(manifest, out):
+    return CliRunner().invoke(app, ["prepare", str(manifest), "--out", str(out), *ONE_IMAGE])
+
+
+@pytest.fixture
+def one_prepared(tmp_path):
+    manifest = write_one_image(tmp_path, "a_b")
+    assert prepare_by_command(manifest, tmp_path / "out").exit_code == 0
+    return manifest, tmp_path / "out" / "a_b"
+
+
+@pytest.mark.parametrize("content", ["", '{"format_version": 1, "files": {"t1', "[]", '{"files": {}, "quality": 3}'])
+def test_a_damaged_sidecar_is_made_again(one_prepared, caplog, content):
+    manifest, folder = one_prepared
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "preparation.json").write_text(content)
+    result = prepare_by_command(manifest, folder.parent)
+    assert (result.exit_code, result.exception) == (0, None) or isinstance(result.exception, SystemExit)
+    assert "preparation.json" in caplog.text
+    assert "it is made again" in caplog.text
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["t1w.nii.gz", "mask.nii.gz", "quality.png"])
+def test_an_output_emptied_to_0_bytes_is_made_again(one_prepared, name):
+    manifest, folder = one_prepared
+    before = (folder / name).read_bytes()
+    (folder / name).write_bytes(b"")
+    assert prepare_by_command(manifest, folder.parent).exit_code == 0
+    assert (folder / name).read_bytes() == before
+
+
+def test_another_subject_with_the_same_folder_name_replaces_nothing(one_prepared, tmp_path):
+    _, folder = one_prepared
+    before = (folder / "t1w.nii.gz").read_bytes()
+    result = prepare_by_command(write_one_image(tmp_path, "a b", seed=1), folder.parent)
+    assert result.exit_code != 0
+    (row,) = QualityRow.read_table(folder.parent / "quality.csv")
+    assert f"subject a b: {folder} holds subject a_b; rename one" in row.reasons
+    assert (folder / "t1w.nii.gz").read_bytes() == before
+
+
+def test_a_source_replaced_while_it_is_prepared_is_recorded_under_the_bytes_that_were_read(tmp_path, monkeypatch):
+    manifest = write_one_image(tmp_path, "a")
+    source = tmp_path / "0.nii.gz"
+    read, other = source.read_bytes(), brain_pair(1)[0]
+
+    def align_and_replace(*arguments, **options):
+        write_image(source, other)
+        return align(*arguments, **options)
+
+    align = prepare_module.align
+    monkeypatch.setattr(prepare_module, "align", align_and_replace)
+    assert prepare_by_command(manifest, tmp_path / "out").exit_code == 0
+    sidecar = PreparationSidecar.read(tmp_path / "out" / "a" / "preparation.json")
+    assert sidecar.sources_sha256 == {"t1w": hash_bytes(read)}
+    monkeypatch.undo()
+    assert prepare_by_command(manifest, tmp_path / "out").exit_code == 0
+    again = PreparationSidecar.read(tmp_path / "out" / "a" / "preparation.json")
+    assert again.sources_sha256 == {"t1w": hash_bytes(source.read_bytes())}
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a" / "t1w.nii.gz").array, other.array)
+
+
+def test_a_damaged_settings_file_is_one_sentence(one_prepared):
+    manifest, folder = one_prepared
+    (folder.parent / "settings.json").write_text('{"bias": ')
+    result = prepare_by_command(manifest, folder.parent)
+    assert isinstance(result.exception, OutputError)
+    assert "settings.json" in str(result.exception)
+    assert "--fresh" in str(result.exception)

@@ -1,23 +1,27 @@
-"""The numbers of a pair's quality, by hand."""
+"""Measurements and grades of a pair, by hand."""
 
 import numpy as np
 import pytest
 
 from volumetric.config.preparation import QualityConfig
 from volumetric.imaging.nifti import Image
-from volumetric.preparation.quality import PairQuality, Quality, judge, signal_to_noise
+from volumetric.preparation.quality import grade, signal_to_noise
+from volumetric.records.preparation import PairQuality, Quality
 
 GOOD = {"moved_mm": 2.0, "moved_deg": 1.0, "nmi_before": 1.05, "nmi_after": 1.08, "residual_mm": 0.1,
         "residual_deg": 0.1, "overlap": 1.0, "snr": 25.0}  # fmt: skip
 
 
-def verdict(brain_ml=1400.0, warnings=(), **changed):
-    pair = PairQuality("t2w", **(GOOD | changed))
-    return judge(Quality("t1w", 30.0, brain_ml, "deepbet", (pair,), warnings), QualityConfig())
+def assessment(brain_ml=1400.0, warnings=(), **changed):
+    pair = PairQuality(contrast="t2w", **(GOOD | changed))
+    quality = Quality(
+        reference="t1w", reference_snr=30.0, brain_ml=brain_ml, mask_rule="deepbet", pairs=(pair,), warnings=warnings
+    )
+    return grade(quality, QualityConfig())
 
 
 def test_a_good_pair_passes_without_a_reason():
-    assert verdict() == ("pass", ())
+    assert assessment() == ("pass", ())
 
 
 @pytest.mark.parametrize(
@@ -34,13 +38,13 @@ def test_a_good_pair_passes_without_a_reason():
         ({"warnings": ("t1w: odd header",)}, "warn", "t1w: odd header"),
     ],
 )
-def test_each_threshold_gives_its_verdict_and_names_the_number(changed, expected, reason):
-    assert verdict(**changed) == (expected, (reason,))
+def test_each_threshold_gives_its_grade_and_names_the_number(changed, expected, reason):
+    assert assessment(**changed) == (expected, (reason,))
 
 
 def test_the_worst_reason_decides_and_comes_first():
-    found, reasons = verdict(residual_mm=0.7, overlap=0.5)
-    assert found == "fail"
+    worst, reasons = assessment(residual_mm=0.7, overlap=0.5)
+    assert worst == "fail"
     assert [reason.split(",")[0] for reason in reasons] == [
         "t2w: 0.500 of the brain is in view",
         "t2w: 0.70 mm of shift left",
@@ -50,7 +54,7 @@ def test_the_worst_reason_decides_and_comes_first():
 def test_signal_to_noise_of_known_noise():
     rng = np.random.default_rng(0)
     array = (100 + 4 * rng.standard_normal((40, 50, 30))).astype(np.float32)
-    array[:20] += 60  # an edge, which the median looks past
+    array[:20] += 60  # an edge, which the median is robust to
     mask = np.ones(array.shape, bool)
     assert signal_to_noise(Image(array, np.eye(4)), mask) == pytest.approx(np.median(array) / 4, rel=0.03)
     assert signal_to_noise(Image(np.ones((5, 6, 7), np.float32), np.eye(4)), mask[:5, :6, :7]) == np.inf

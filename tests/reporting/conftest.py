@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import brain_pair, oblique_affine
+from tests.conftest import TINY, brain_pair, oblique_affine
+from tests.records.test_prediction import SIDECAR
+from volumetric.config.resolve import resolve
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.nifti import write_image
+from volumetric.records.evaluation import (
+    Definitions,
+    EvaluationInfo,
+    PackedBlockMeans,
+    ScoredImages,
+    SessionKey,
+    SubjectScores,
+)
+from volumetric.records.run import HistoryRow, Provenance
+from volumetric.records.settings import RunSettings
+from volumetric.reporting.results import EvaluationResults, read_results
 
 DEFINITIONS = {
     "psnr_db": {"label": "PSNR", "unit": "dB", "better": "higher", "formula": "20 log10(R) - ...", "source": "ITU-T"},
@@ -47,12 +59,13 @@ def rows_of(name: str, index: int, *, tissues: bool = True) -> list[dict[str, ob
 
 
 def failed_row(name: str, reason: str) -> dict[str, object]:
-    return {"subject_id": name, "method": "model", "region": "", "status": "failed", "error": reason}
+    columns = dict.fromkeys(rows_of(name, 0)[0], "")
+    return columns | {"subject_id": name, "method": "model", "status": "failed", "error": reason}
 
 
 def summary_of(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Mean and a made-up interval of 1 to both sides."""
-    found = []
+    """Mean, and an invented interval of 1 to both sides."""
+    summary = []
     for group in ("", "site=site0"):
         for method in METHODS:
             for metric, about in DEFINITIONS.items():
@@ -63,12 +76,12 @@ def summary_of(rows: list[dict[str, object]]) -> list[dict[str, object]]:
                 ]
                 if values:
                     mean, reach = sum(values) / len(values), 1.0 if len(values) > 1 else math.nan
-                    found.append(
+                    summary.append(
                         {"method": method, "region": "brain", "group": group, "metric": metric, "unit": about["unit"],
                          "n": len(values), "num_missing": 0, "num_nonfinite": 0, "mean": mean,
                          "ci95_low": mean - reach, "ci95_high": mean + reach}
                     )  # fmt: skip
-    return found
+    return summary
 
 
 def write_table(path: Path, rows: list[dict[str, object]]) -> None:
@@ -82,22 +95,52 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> None:
 def write_evaluation(
     folder: Path, names: list[str], failed: tuple[str, ...] = (), *, images: bool = True, tissues: bool = True
 ) -> Path:
-    """An evaluation folder as `evaluate` writes it, of subjects with oblique heads of unequal sides."""
+    """An evaluation folder as `evaluate` writes it, of subjects with oblique volumes of unequal sides."""
     rows = [row for index, name in enumerate(names) for row in rows_of(name, index, tissues=tissues)]
     write_table(folder / "per_subject.csv", rows + [failed_row(name, "no `t2w` file <b>") for name in failed])
     write_table(folder / "summary.csv", summary_of(rows))
-    (folder / "definitions.json").write_text(json.dumps(DEFINITIONS))
-    facts = {"predictions": str(folder.parent / "predictions"), "source": "t1w", "target": "t2w", "split": "test",
-             "data_range": 2.5, "prediction_scale": "reference", "versions": {"python": "3"}, "run": None}  # fmt: skip
-    (folder / "evaluation.json").write_text(json.dumps(facts))
+    write_definitions(folder)
+    EvaluationInfo(
+        predictions=str(folder.parent / "predictions"), source="t1w", target="t2w", split="test", data_range=2.5,
+        num_training_subjects=3, prediction_scale="reference", versions={"python": "3"},
+    ).write(folder / "evaluation.json")  # fmt: skip
     for index, name in enumerate(names):
-        stem = name.replace("/", "_")
-        record = {"fingerprint": "", "rows": rows_of(name, index)}
         if images:
-            record["images"] = write_images(folder / "images" / f"s{index}", index)
-        (folder / "subjects").mkdir(exist_ok=True)
-        (folder / "subjects" / f"{stem}.json").write_text(json.dumps(record))
+            write_subject(folder, name, write_images(folder / "images" / f"s{index}", index))
     return folder
+
+
+def evaluated(folder: Path, rows: list[dict[str, object]], summary=()) -> EvaluationResults:
+    """The results of an evaluation with these rows."""
+    write_table(folder / "per_subject.csv", rows)
+    if summary:
+        write_table(folder / "summary.csv", list(summary))
+    write_definitions(folder)
+    return read_results(folder)
+
+
+def write_definitions(folder: Path) -> None:
+    Definitions.model_validate(DEFINITIONS).write(folder / "definitions.json")
+
+
+def key_of(name: str) -> SessionKey:
+    subject, _, session = name.partition("/")
+    return SessionKey(subject, session)
+
+
+def write_subject(folder: Path, name: str, images: dict[str, object]) -> Path:
+    """The file of a subject, `images` as `ScoredImages` has them."""
+    key = key_of(name)
+    path = SubjectScores.path(folder, key)
+    SubjectScores(
+        subject_id=key.subject_id,
+        session_id=key.session_id,
+        fingerprint="",
+        images=ScoredImages.model_validate(images),
+        block_means=PackedBlockMeans(blocks="", truth="", prediction=""),
+        rows=(),
+    ).write(path)
+    return path
 
 
 def write_images(folder: Path, seed: int, orientation: str = "PIR") -> dict[str, object]:
@@ -118,13 +161,13 @@ def write_images(folder: Path, seed: int, orientation: str = "PIR") -> dict[str,
 def evaluation(tmp_path_factory) -> Path:
     """Five subjects, one of them a session, and one that failed, in a run folder; tests must not change it."""
     run = tmp_path_factory.mktemp("run")
-    history = [
-        {"step": 10 * n, "lr": 0.1, "train_loss": 1 / n, "val_psnr_db": 20 + n, "val_ssim": ""} for n in (1, 2, 3)
-    ]
-    write_table(run / "history.csv", history)
-    (run / "provenance.json").write_text(json.dumps({"command": "volumetric train a.csv", "seed": 3}))
-    (run / "settings.json").write_text(json.dumps({"training_manifest_sha256": "abc123"}))
+    history = [HistoryRow(step=10 * n, lr=0.1, train_loss=1 / n, val_psnr_db=20 + n) for n in (1, 2, 3)]
+    HistoryRow.write_table(run / "history.csv", history)
+    Provenance(
+        command="volumetric train a.csv", git_commit=None, versions={}, platform="Linux", seed=3, device="cpu"
+    ).write(run / "provenance.json")
+    RunSettings.of(resolve(TINY), "abc123").write(run / "settings.json")
     metrics = write_evaluation(run / "metrics", ["a1", "b2", "c3/late", "d4", "</script><b>&\"'"], failed=("e<5>",))
-    sidecar = metrics / "images" / "s1" / "prediction.json"
-    sidecar.write_text(json.dumps({"model_sha256": "feed", "warnings": ["unlike the training"]}))
+    sidecar = SIDECAR.model_copy(update={"model_sha256": "feed", "warnings": ("unlike the training",)})
+    sidecar.write(metrics / "images" / "s1" / "prediction.json")
     return metrics

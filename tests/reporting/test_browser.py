@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 
 from tests.reporting.conftest import failed_row, rows_of, write_evaluation, write_table
 from volumetric.reporting.report import report
@@ -76,8 +76,8 @@ def keep(page, tmp_path, request):
     def take(selector: str = "body", name: str = "") -> np.ndarray:
         png = page.locator(selector).first.screenshot()
         (folder / f"{request.node.name}{name}.png").write_bytes(png)
-        with Picture.open(io.BytesIO(png)) as picture:
-            return np.asarray(picture.convert("RGB")).astype(int)
+        with PillowImage.open(io.BytesIO(png)) as screenshot:
+            return np.asarray(screenshot.convert("RGB")).astype(int)
 
     return take
 
@@ -140,7 +140,7 @@ def test_points_of_the_distribution_name_their_subjects(page, keep):
     assert page.locator("#tip").inner_text().startswith("</script><b>&\"'\nmodel: 26.00")
     page.keyboard.press("ArrowRight")
     assert page.locator("#tip").inner_text().startswith("d4")
-    page.keyboard.press("Enter")  # d4 has no pictures: its row is marked
+    page.keyboard.press("Enter")  # d4 has no images on the page: its row is marked
     assert page.locator("#subject-table tr.on th").inner_text() == "d4"
     page.get_by_label("Metric").select_option("mae")
     assert "lower is better" in page.locator("#distribution-what").inner_text()
@@ -170,7 +170,7 @@ def test_tabs_change_the_subject_and_the_table_leads_to_it(page):
 
 
 @pytest.mark.viewer
-def test_the_viewer_shows_heads_and_the_error_fades_with_the_slider(page, keep):
+def test_the_viewer_shows_volumes_and_the_error_fades_with_the_slider(page, keep):
     page.locator("#subjects").scroll_into_view_if_needed()
     viewer = page.locator(".viewer").first
     page.wait_for_selector(".viewer[data-ready]", timeout=60_000)
@@ -198,7 +198,7 @@ def test_the_viewer_shows_heads_and_the_error_fades_with_the_slider(page, keep):
     without = color(panel("error", "_without")) > 60
     assert without.mean() < 0.3 * with_error.mean()  # the crosshair stays
 
-    # the error is the one of the files: prediction = truth * ramp, in steps of the shown loss
+    # the error is the one of the files: prediction = truth * ramp, in steps of the shown step
     found = page.evaluate(
         "(() => { const [t, p, e] = ['truth', 'prediction', 'error'].map((role) => "
         "running.panels.find((panel) => panel.role === role).nv.volumes.at(-1)); "
@@ -264,7 +264,7 @@ def test_a_narrow_window_scrolls_nowhere_sideways_and_print_leaves_out_what_is_n
 
 
 def test_odd_evaluations_open_too(browser, tmp_path):
-    """Nobody scored; no summary, no definitions; one subject alone."""
+    """No subject scored; no summary, no definitions; one subject alone."""
     write_table(tmp_path / "failed" / "per_subject.csv", [failed_row("a", "gone")])
     write_table(tmp_path / "bare" / "per_subject.csv", rows_of("a", 0))
     write_evaluation(tmp_path / "one", ["a"], images=False)

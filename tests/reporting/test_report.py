@@ -66,12 +66,16 @@ def test_every_script_ends_where_it_should_and_names_are_text(page):
         "viewer-program",
         *[""] * 4,
     ]
-    assert data_of(page)["subjects"][4]["name"] == "</script><b>&\"'"
+    assert data_of(page)["table"]["subjects"][4]["name"] == "</script><b>&\"'"
 
 
 def test_best_median_and_worst_have_a_montage_and_three_volumes(page):
     assert page.count("data:image/webp;base64,") == 3
-    assert [s["name"] for s in data_of(page)["subjects"] if s["shown"]] == ["a1", "c3/late", "</script><b>&\"'"]
+    assert [s["name"] for s in data_of(page)["table"]["subjects"] if s["shown"]] == [
+        "a1",
+        "c3/late",
+        "</script><b>&\"'",
+    ]
 
 
 def test_numbers_of_the_page_are_those_of_the_tables(page):
@@ -88,7 +92,7 @@ def test_equal_input_gives_equal_bytes(evaluation, page, tmp_path):
     assert report(evaluation, out=tmp_path / "again.html").path.read_text() == page
 
 
-def test_without_viewer_there_is_no_program_and_with_all_everybody_has_one(evaluation, tmp_path):
+def test_without_viewer_there_is_no_program_and_with_all_every_subject_has_one(evaluation, tmp_path):
     small = report(evaluation, out=tmp_path / "none.html", viewer="none").path.read_text()
     assert scripts_of(small) == ["data", *[""] * 4]
     assert 'class="viewer"' not in small
@@ -109,7 +113,7 @@ def test_a_subject_whose_images_are_gone_costs_that_subject_alone(evaluation, tm
     assert result.exit_code == 1
     page = (copy / "report.html").read_text()
     assert "cannot be shown" in page
-    assert "gone &lt;i&gt;.nii.gz: there is no such file" in page
+    assert "gone &lt;i&gt;.nii.gz does not exist; correct the path" in page
     assert page.count("data:image/webp") == 2
     assert re.search(r"report\.html  0\.\d MB", result.stdout.replace("\n", ""))
 
@@ -119,7 +123,7 @@ def test_an_evaluation_that_names_no_images_still_has_its_numbers(tmp_path):
     written = report(tmp_path)
     assert written.path == tmp_path / "report.html"
     assert [o.status for o in written.outcomes] == ["failed", "failed"]
-    assert "score it again with volumetric evaluate --fresh" in written.path.read_text()
+    assert "evaluate again with `volumetric evaluate --fresh`" in written.path.read_text()
 
 
 def test_three_hundred_subjects_and_many_gaps(tmp_path):
@@ -131,10 +135,10 @@ def test_three_hundred_subjects_and_many_gaps(tmp_path):
     write_table(tmp_path / "summary.csv", summary_of(rows_of("a", 0)))
     written = report(tmp_path, viewer="none")
     assert written.num_bytes < 1_000_000
-    assert len(data_of(written.path.read_text())["subjects"]) == 301
+    assert len(data_of(written.path.read_text())["table"]["subjects"]) == 301
 
 
-def test_nobody_scored_is_a_page_too(tmp_path):
+def test_no_subject_scored_is_a_page_too(tmp_path):
     write_table(tmp_path / "per_subject.csv", [failed_row("a", "gone")])
     page = report(tmp_path).path.read_text()
     assert "There are no means to show" in page
@@ -142,13 +146,29 @@ def test_nobody_scored_is_a_page_too(tmp_path):
 
 
 def test_wrong_calls_are_named(evaluation, tmp_path):
-    with pytest.raises(ReportError, match="--viewer some: expected all, shown, none"):
+    with pytest.raises(ReportError, match="--viewer some: expected shown, all, none"):
         report(evaluation, viewer="some")
     with pytest.raises(ReportError, match="give --out the name of an HTML file"):
         report(evaluation, out=tmp_path)
     with pytest.raises(InputError, match="volumetric evaluate PREDICTIONS MANIFEST"):
         report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_viewer_on_the_command_line_is_answered_with_the_list(evaluation):
+    result = CliRunner().invoke(app, ["report", str(evaluation), "--viewer", "some"])
+    assert result.exit_code == 2
+    assert all(word in result.output for word in ("shown", "all", "none"))
+
+
+def test_a_damaged_subject_file_costs_that_subject_alone(evaluation, tmp_path):
+    copy = shutil.copytree(evaluation, tmp_path / "metrics")
+    (copy / "subjects" / "a1.json").write_text('{"format_version": 1, "rows"')
+    result = CliRunner().invoke(app, ["report", str(copy), "--viewer", "none"])
+    assert result.exit_code == 1
+    page = (copy / "report.html").read_text()
+    assert "a1.json: not readable JSON" in page
+    assert page.count("data:image/webp") == 2
 
 
 def test_a_page_too_large_to_open_quickly_is_said(tmp_path, monkeypatch, caplog):
@@ -158,10 +178,10 @@ def test_a_page_too_large_to_open_quickly_is_said(tmp_path, monkeypatch, caplog)
 
 
 def test_numbers_are_shown_with_the_decimals_that_matter():
-    assert [show_number(v, "dB") for v in (27.126, "27.126", None, float("nan"), float("inf"), -float("inf"))] == [
-        "27.13", "27.13", "–", "–", "∞", "−∞",
+    assert [show_number(v, "dB") for v in (27.126, 27.124, None, float("nan"), float("inf"), -float("inf"))] == [
+        "27.13", "27.12", "–", "–", "∞", "−∞",
     ]  # fmt: skip
-    assert [show_number(v) for v in (0.12345, -0.5, 12.345, "x")] == ["0.123", "−0.500", "12.35", "–"]
+    assert [show_number(v) for v in (0.12345, -0.5, 12.345)] == ["0.123", "−0.500", "12.35"]
     assert script_json({"a": "</script>&\u2028"}) == '{"a":"\\u003c/script\\u003e\\u0026\\u2028"}'
 
 

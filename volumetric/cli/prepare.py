@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from volumetric.records.preparation import QualityRow
 
 
 def prepare(
@@ -16,10 +19,10 @@ def prepare(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(help="Visits at a time; as many as cores if not given.", min=1)] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Prepare again what is there.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Subjects at a time; default as many as cores.", min=1)] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Prepare everything again.")] = False,
 ) -> None:
-    """Make pairs of raw scans: one grid, no shading, a brain mask, and a quality of each. Repeating it goes on.
+    """Make pairs of raw scans: one grid, no shading, a brain mask, and the quality of each. Repeat it to resume.
 
     Examples: `volumetric prepare raw.csv --out prepared`;
     `volumetric prepare raw.csv --out prepared --set grid.spacing_mm=1 --set grid.crop_margin_mm=10`
@@ -37,15 +40,16 @@ def prepare(
     raise typer.Exit(exit_status(done.outcomes))
 
 
-def _show(quality: Sequence[Mapping[str, object]]) -> None:
+def _show(quality: Sequence[QualityRow]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = {"moved_mm": ".2f", "moved_deg": ".2f", "nmi_before": ".4f", "nmi_after": ".4f", "residual_mm": ".3f",
-             "residual_deg": ".3f", "overlap": ".3f", "brain_ml": ".0f"}  # fmt: skip
-    table = Table("subject", "contrast", "qc", *shown, "reasons")
+    formats = {"moved_mm": ".2f", "moved_deg": ".2f", "nmi_before": ".4f", "nmi_after": ".4f", "residual_mm": ".3f",
+               "residual_deg": ".3f", "overlap": ".3f", "brain_ml": ".0f"}  # fmt: skip
+    table = Table("subject", "contrast", "qc", *formats, "reasons")
     for row in quality:
-        name = "/".join(str(row[key]) for key in ("subject_id", "session_id") if row.get(key))
-        cells = [format(row[key], form) if key in row else "" for key, form in shown.items()]
-        table.add_row(name, str(row.get("contrast", "")), str(row["qc"]), *cells, str(row["reasons"]))
+        name = "/".join(filter(None, (row.subject_id, row.session_id)))
+        values = [(getattr(row, column), form) for column, form in formats.items()]
+        cells = ["" if value is None else format(value, form) for value, form in values]
+        table.add_row(name, row.contrast or "", row.qc, *cells, row.reasons)
     Console(width=None if Console().is_terminal else 200).print(table)

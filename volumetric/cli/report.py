@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from volumetric.config.choices import ViewerChoice
+
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="Folder that evaluate wrote, or a run folder with it.", metavar="RUN_OR_EVALUATION")
+        Path, typer.Argument(help="Folder of an evaluation, or of a run with one.", metavar="RUN_OR_EVALUATION")
     ],
     out: Annotated[Path | None, typer.Option(help="The page; default report.html in that folder.")] = None,
     viewer: Annotated[
-        str,
-        typer.Option(help="3D viewers: shown (best, median and worst subject), all (every subject) or none."),
+        ViewerChoice,
+        typer.Option(help="Subjects with a 3D viewer: shown (the best, median and worst), all or none."),
     ] = "shown",
 ) -> None:
-    """Make one page of an evaluation: scores, curves, pictures and a 3D viewer. It opens from disk, without a network.
+    """Make one page of an evaluation: scores, curves, images and a 3D viewer. It opens from disk, without a network.
 
     Example: `volumetric report runs/mine`
     """

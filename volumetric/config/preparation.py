@@ -11,8 +11,6 @@ from volumetric.config.section import Section, Seed
 
 RECIPE_FILE = "preparation.yaml"
 """File beside a prepared manifest: its recipe. `train` copies it into the model folder."""
-SIDECAR = "preparation.json"
-"""File beside the images of a prepared session: how they were made."""
 
 Iterations = Annotated[int, Field(ge=1, le=1000)]
 

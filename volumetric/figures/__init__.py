@@ -1,1 +1,1 @@
-"""Pictures as PNG files: slices of volumes, and curves."""
+"""Figures as PNG files: slices of volumes, curves and paired differences."""

@@ -1,4 +1,4 @@
-"""A matplotlib figure without any global state, and its whole-or-absent PNG."""
+"""Matplotlib figures without global state, and their encoding as PNG or WebP."""
 
 from __future__ import annotations
 

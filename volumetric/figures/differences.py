@@ -1,4 +1,4 @@
-"""Paired differences: each subject a point, their mean with its interval, and which side is better."""
+"""Figure of paired differences: a point for each subject, their mean with its interval, and the better side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from volumetric.figures.canvas import new_figure, save_png
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito's blue and orange, told apart with every kind of color vision; shapes say the same.
+# Okabe & Ito's blue and orange, distinct in every kind of color vision; the marker's shape says the same.
 _BETTER, _WORSE, _EQUAL = ("#0072B2", "o"), ("#D55E00", "v"), ("0.45", "s")
 _SPREAD = 0.16
 
@@ -30,7 +30,7 @@ class Differences(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One metric: what the axis is called, whether higher is better, and the pairs."""
+    """One metric: label of the axis, whether higher is better, and the pairs."""
 
     label: str
     higher_is_better: bool
@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
 
 def draw_differences(panels: Sequence[Panel], out: Path) -> None:
-    """Draw a panel a metric and a row a pair; the side where the candidate is better is shaded in every panel."""
+    """Draw a panel for each metric with a row for each pair; the side where the candidate is better is shaded."""
     names = list(dict.fromkeys(row.name for panel in panels for row in panel.rows))
     width = max(5.0, 3.2 * len(panels)) + 0.075 * max(map(len, names))
     figure = new_figure(width, 1.7 + 0.75 * len(names))
@@ -81,5 +81,5 @@ def _draw_panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
 
 
 def _jitter(count: int) -> NDArray[np.float64]:
-    """Heights `(count,)` in [-1, 1] that spread neighbors apart, the same in every picture."""
+    """Heights `(count,)` in [-1, 1] that spread neighbors apart, the same in every figure."""
     return np.asarray(2 * ((np.arange(count) * 0.618033988749895) % 1) - 1, dtype=np.float64)

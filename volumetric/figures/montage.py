@@ -1,4 +1,4 @@
-"""Slices of a subject's volumes side by side, and the signed error."""
+"""Figure of slices through a subject's volumes side by side, with the signed error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from volumetric.figures.canvas import new_figure, save_png
 
 GRAY_UPPER = 2.5
-"""White, in reference units: T2w fluid is about that bright."""
+"""White of truth and prediction, in reference units: about the brightness of T2w fluid."""
 SOURCE_UPPER = 1.8
 """White of the sources."""
 ERROR_UPPER = 1.0
-"""The deepest red and blue of an error map, in reference units."""
+"""Deepest red and blue of an error map, in reference units."""
 
 
 def montage(
@@ -41,17 +41,17 @@ def draw_montage(
     spacing_mm: NDArray[np.float64],
     title: str,
 ) -> Figure:
-    """Three planes through the middle of sources, truth, prediction and error (prediction - truth).
+    """Draw three planes through the middle of sources, truth, prediction and error (prediction - truth).
 
-    Left in the picture is the patient's left; in reference units gray goes from 0 to 2.5 (sources: 1.8), the error
-    from -1 to 1.
+    Left in the figure is the patient's left. In reference units, gray goes from 0 to 2.5 (sources: 1.8) and the
+    error from -1 to 1.
 
     Args:
         volumes: the sources by name, each `(I, J, K)` along RAS axes, reference units, 0 outside the mask.
         truth: `(I, J, K)`.
         prediction: `(I, J, K)`.
         spacing_mm: voxel size, `(3,)`.
-        title: above the picture; may be empty.
+        title: above the figure; may be empty.
     """
     columns = {**volumes, "truth": truth, "prediction": prediction, "prediction - truth": prediction - truth}
     i, j, k = (n // 2 for n in truth.shape)
@@ -61,7 +61,7 @@ def draw_montage(
     for column, (name, volume) in enumerate(columns.items()):
         error = column == len(columns) - 1
         upper = ERROR_UPPER if error else SOURCE_UPPER if name in volumes else GRAY_UPPER
-        # the middle of the brain's length is between its ventricles, so a little above and beside it
+        # the exact middle lies between the ventricles, so the planes are a little above and beside it
         planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
         for row, (plane, up, along) in enumerate(planes):
             shown = axes[row, column].imshow(

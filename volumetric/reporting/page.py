@@ -1,78 +1,102 @@
-"""The page's HTML: templates filled in, and data made safe to stand in a script."""
+"""The HTML of the page: templates filled in, and data made safe inside a script."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from volumetric.reporting import background, content
-from volumetric.reporting.content import Choice
-from volumetric.reporting.pictures import Pictures
-from volumetric.reporting.results import Results, number, subject_name
+from volumetric.reporting.agreement import Agreement, agreements
+from volumetric.reporting.curves import TrainingCurves, training_curves
+from volumetric.reporting.headlines import headline_metrics, headlines, subject_groups
+from volumetric.reporting.images import SubjectFigures
+from volumetric.reporting.notes import warnings
+from volumetric.reporting.provenance import provenance_facts
+from volumetric.reporting.results import EvaluationResults
+from volumetric.reporting.selection import SelectedSubject
+from volumetric.reporting.table import SubjectTable, subject_table
 
 _CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
 _ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
 _SCRIPTS = ("plots.js", "table.js", "viewer.js", "page.js")
 
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+"""Content of a JSON file."""
+
 
 @dataclass(frozen=True)
-class Shown:
-    """A subject of the page: why it is there, and its pictures or the reason why there are none."""
+class SubjectSection:
+    """A subject of the page, and its figures or the reason why there are none."""
 
-    choice: Choice
-    pictures: Pictures | None
+    subject: SelectedSubject
+    figures: SubjectFigures | None
     error: str
 
 
-def render(results: Results, shown: list[Shown], *, niivue: str | None, version: str) -> str:
-    """The whole page.
+@dataclass(frozen=True)
+class ScriptData:
+    """The data of the page's scripts.
+
+    Attributes:
+        table: of every subject.
+        region: the main one.
+        curves: of the training.
+        agreements: of the tissue means.
+    """
+
+    table: SubjectTable
+    region: str
+    curves: TrainingCurves
+    agreements: list[Agreement]
+
+
+def render(results: EvaluationResults, sections: Sequence[SubjectSection], *, niivue: str | None, version: str) -> str:
+    """Render the whole page.
 
     Args:
         results: the evaluation.
-        shown: the subjects with pictures.
+        sections: the subjects with images.
         niivue: the viewer's program; None leaves it out.
         version: of this package.
 
     Returns:
-        HTML that needs nothing but itself.
+        HTML that loads no other file.
     """
-    region = content.main_region(results)
-    agreements = content.agreements(results)
-    data = content.table_data(results, [s.choice.subject for s in shown])
-    data |= {
-        "region": region,
-        "curves": background.curves(results),
-        "agreements": [_plain(agreement.__dict__) for agreement in agreements],
-    }
-    facts = results.facts
+    region = results.main_region
+    scored = results.scored(region)
+    data = ScriptData(
+        table=subject_table(results, {section.subject.key for section in sections}),
+        region=region,
+        curves=training_curves(results),
+        agreements=agreements(results),
+    )
     environment = Environment(
         loader=PackageLoader("volumetric.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"number": show_number, "arrow": lambda better: _ARROWS.get(better, "")}
     return environment.get_template("report.html").render(
-        results=results,
-        source=_contrast(facts.get("source"), "source"),
-        target=_contrast(facts.get("target"), "target"),
+        source=_contrast(results.info.source) if results.info else "source",
+        target=_contrast(results.info.target) if results.info else "target",
+        split=results.info.split if results.info else "",
         region=region,
-        headlines=content.headlines(results, region),
-        headline_metrics=[m for m in results.metrics if m.name in content.HEADLINES],
-        groups=content.groups(results, region),
-        scores=_scores(results, region),
-        shown=shown,
-        num_scored=len(content.scored(results, region=region)),
-        agreements=agreements,
-        data_has_curves=bool(data["curves"]["panels"]),
-        failures=content.failures(results),
-        warnings=background.warnings(results),
-        provenance=background.provenance(results),
+        metrics=results.metrics,
+        headlines=headlines(results),
+        headline_metrics=headline_metrics(results),
+        groups=subject_groups(results),
+        scores={row.key: row.metrics for row in scored},
+        sections=sections,
+        num_scored=len(scored),
+        agreements=data.agreements,
+        curve_panels=data.curves.panels,
+        failures=results.failures,
+        warnings=warnings(results),
+        provenance=provenance_facts(results),
         data=script_json(data),
         style=Markup(_text("report.css")),
         scripts=[Markup(_text(name)) for name in _SCRIPTS],
@@ -82,9 +106,8 @@ def render(results: Results, shown: list[Shown], *, niivue: str | None, version:
     )
 
 
-def show_number(value: float | str | None, unit: str = "") -> str:
-    """Two decimals for dB, else three; a dash for what is no number."""
-    value = number(value) if isinstance(value, str) else value
+def show_number(value: float | None, unit: str = "") -> str:
+    """A number for a reader: two decimals for dB, else three; a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -93,37 +116,39 @@ def show_number(value: float | str | None, unit: str = "") -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
-def script_json(content: Mapping[str, Any]) -> Markup:
-    """JSON that cannot end the script it stands in."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def script_json(content: object) -> Markup:
+    """JSON that cannot end the script it is in; content as in `to_json`."""
+    text = json.dumps(to_json(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers that are not finite as what JSON knows."""
-    plain: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, float):
-            plain[key] = content.rounded(value)
-        elif isinstance(value, list):
-            plain[key] = [content.rounded(v) if isinstance(v, float) else v for v in value]
-        else:
-            plain[key] = value
-    return plain
+def to_json(content: object) -> Json:
+    """Dataclasses, mappings, sequences and numbers as JSON.
+
+    Numbers keep six digits. NaN is None and infinity its sign and name, since JSON has neither.
+    """
+    if is_dataclass(content):
+        content = {field.name: getattr(content, field.name) for field in fields(content)}
+    if isinstance(content, dict):
+        return {str(key): to_json(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [to_json(value) for value in content]
+    if isinstance(content, float):
+        return _rounded(content)
+    assert content is None or isinstance(content, bool | int | str), type(content)
+    return content
 
 
-def _scores(results: Results, region: str) -> dict[str, dict[str, str]]:
-    """Subject -> the model's headline numbers."""
-    return {
-        subject_name(row): {m.name: row.get(m.name, "") for m in results.metrics}
-        for row in content.scored(results, region=region)
-    }
+def _rounded(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return float(f"{value:.6g}") if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
-def _contrast(name: object, otherwise: str) -> str:
-    return _CONTRASTS.get(str(name), str(name)) if name else otherwise
+def _contrast(name: str) -> str:
+    return _CONTRASTS.get(name, name)
 
 
 def _text(name: str) -> str:

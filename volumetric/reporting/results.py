@@ -1,40 +1,48 @@
-"""What an evaluation and its training left on disk, read with everything optional allowed to be absent."""
+"""The files of an evaluation and of its training run, with everything optional allowed to be absent."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from volumetric.errors import InputError
-
-MODEL = "model"
-"""How the `method` column calls the predictions; every other method is a baseline."""
-
-_KEYS = ("subject_id", "session_id", "method", "region", "status", "error", "num_voxels")
-_TECHNICAL = ("data_range", "mask_rule", "truth_outside_mask", "prediction_scale", "truth_median",
-              "prediction_divisor", "truth_mean", "prediction_mean", "warnings")  # fmt: skip
-
-Cells = Mapping[str, str]
+from volumetric.records.evaluation import (
+    DEFINITIONS_FILE,
+    INFO_FILE,
+    MODEL,
+    SCORES_FILE,
+    SUMMARY_FILE,
+    Definitions,
+    EvaluationInfo,
+    MetricDefinition,
+    ScoreRow,
+    ScoreTable,
+    SessionKey,
+    SubjectScores,
+    SummaryRow,
+    find_scores,
+)
+from volumetric.records.prediction import PredictionSidecar, sidecar_path
+from volumetric.records.record import RecordError
+from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, HistoryRow, Provenance
+from volumetric.records.settings import SETTINGS_FILE, RunSettings
 
 
 class ResultsError(InputError):
-    """A folder that holds no evaluation, or one that is damaged."""
+    """A folder that holds no evaluation, or an empty one."""
 
 
 @dataclass(frozen=True)
-class Metric:
-    """What a column of numbers means, as `definitions.json` says it.
+class MetricColumn:
+    """A metric's column in the tables, and its meaning.
 
     Attributes:
-        name: the column.
-        label: what the page calls it.
+        name: of the column.
+        label: its name on the page.
         unit: `dB`, `1` for a pure number, `intensity` for reference units, or another unit in words.
-        better: `higher`, `lower`, `zero`, or empty where nobody said.
+        better: `higher`, `lower`, `zero`, or empty without a definition.
         formula: in text.
         source: where the formula comes from.
     """
@@ -42,172 +50,155 @@ class Metric:
     name: str
     label: str
     unit: str = ""
-    better: str = ""
+    better: Literal["higher", "lower", "zero", ""] = ""
     formula: str = ""
     source: str = ""
 
+    @classmethod
+    def of(cls, name: str, definition: MetricDefinition | None) -> MetricColumn:
+        """The column `name`; without a definition its label is made from the name."""
+        about = definition or MetricDefinition()
+        label = about.label or name.removesuffix("_db").replace("_", " ")
+        return cls(name, label, about.unit, about.better or "", about.formula, about.source)
+
 
 @dataclass(frozen=True)
-class Results:
-    """Everything the page is made of, but the images.
+class TrainingRun:
+    """The files of the training run behind the predictions.
 
     Attributes:
-        folder: the evaluation.
-        rows: of `per_subject.csv`, as text.
-        summary: of `summary.csv`, as text; empty if there is none.
-        metrics: the columns that are scores, in the table's order.
-        covariates: the columns that came from the manifest.
-        facts: `evaluation.json`; empty if there is none.
-        run: the run folder that made the predictions, if it is known and there.
-        history: rows of the run's `history.csv`.
-        provenance: the run's `provenance.json`.
-        absent: one sentence for each optional file that is not there.
+        folder: of the run.
+        history: one row a validation.
+        provenance: None where the file is absent.
+        settings: None where the file is absent.
     """
 
     folder: Path
-    rows: list[Cells]
-    summary: list[Cells]
-    metrics: list[Metric]
-    covariates: list[str]
-    facts: dict[str, Any]
-    run: Path | None
-    history: list[Cells]
-    provenance: dict[str, Any]
-    absent: list[str]
+    history: Sequence[HistoryRow]
+    provenance: Provenance | None
+    settings: RunSettings | None
+
+
+@dataclass(frozen=True)
+class EvaluationResults:
+    """Everything on the page but the images.
+
+    Attributes:
+        folder: of the evaluation.
+        table: content of `per_subject.csv`.
+        summary: rows of `summary.csv`; empty if there is none.
+        metrics: the columns of the table that are metrics.
+        info: content of `evaluation.json`; None if there is none.
+        run: the run that made the predictions, if it is known and there.
+        sidecars: of the predictions, for the subjects that have one.
+        notes: one sentence for each optional file that is absent or cannot be read.
+    """
+
+    folder: Path
+    table: ScoreTable
+    summary: Sequence[SummaryRow]
+    metrics: Sequence[MetricColumn]
+    info: EvaluationInfo | None
+    run: TrainingRun | None
+    sidecars: Mapping[SessionKey, PredictionSidecar] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def scored(self, region: str | None = None, method: str = MODEL) -> list[ScoreRow]:
+        """The rows of a method that have scores, in one region or in all."""
+        return [
+            row for row in self.table.rows if row.method == method and row.is_scored and region in (None, row.region)
+        ]
 
     @property
-    def subjects(self) -> list[str]:
-        """Their names in the table's order: `subject` or `subject/session`."""
-        return list(dict.fromkeys(subject_name(row) for row in self.rows))
+    def main_region(self) -> str:
+        """`brain`, or the first region that was scored; empty if nothing was."""
+        regions = list(dict.fromkeys(row.region for row in self.scored()))
+        return "brain" if "brain" in regions else next(iter(regions), "")
 
-    def record(self, subject: str) -> dict[str, Any]:
-        """The subject's JSON file; empty if there is none.
-
-        Raises:
-            ResultsError: the file is damaged.
-        """
-        file = self.folder / "subjects" / f"{subject.replace('/', '_')}.json"
-        return read_json(file) if file.is_file() else {}
+    @property
+    def failures(self) -> list[ScoreRow]:
+        """The rows of subjects without scores, each with its error."""
+        return [row for row in self.table.rows if row.status == "failed"]
 
 
-def subject_name(row: Cells) -> str:
-    """`subject`, or `subject/session` where there is one."""
-    return "/".join(row[key] for key in ("subject_id", "session_id") if row.get(key))
-
-
-def number(text: str | None) -> float:
-    """A cell as a number; NaN where it is none."""
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        return math.nan
-
-
-def find_evaluation(folder: Path) -> Path:
-    """The evaluation in `folder`: the folder itself, or `metrics` in a run folder.
-
-    Raises:
-        ResultsError: neither holds a `per_subject.csv`.
-    """
-    for candidate in (folder, folder / "metrics"):
-        if (candidate / "per_subject.csv").is_file():
-            return candidate
-    what = "holds no per_subject.csv, and neither does its folder metrics" if folder.is_dir() else "is no folder"
-    raise ResultsError(
-        f"{folder} {what}; expected what evaluate wrote, or a run folder with it: "
-        f"volumetric evaluate PREDICTIONS MANIFEST --out {folder / 'metrics'}"
-    )
-
-
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path) -> EvaluationResults:
     """Read an evaluation folder, or a run folder with one in `metrics`.
 
     Raises:
-        ResultsError: there is no `per_subject.csv`, or a file is damaged.
+        InputError: there is no `per_subject.csv`, it has no rows, or a file is damaged.
     """
-    evaluation = find_evaluation(folder)
-    rows = _read_csv(evaluation / "per_subject.csv")
-    if not rows or not {"subject_id", "method", "region", "status"} <= rows[0].keys():
-        raise ResultsError(
-            f"{evaluation / 'per_subject.csv'}: expected one row or more with the columns subject_id, method, region "
-            "and status; write it again with volumetric evaluate --fresh"
-        )
-    optional = {name: evaluation / name for name in ("summary.csv", "definitions.json", "evaluation.json")}
-    absent = [f"{path} is not there." for path in optional.values() if not path.is_file()]
-    summary = _read_csv(optional["summary.csv"]) if optional["summary.csv"].is_file() else []
-    definitions, facts = (
-        read_json(optional[name]) if optional[name].is_file() else {}
-        for name in ("definitions.json", "evaluation.json")
-    )
-    metrics = _metrics(rows[0], definitions or facts.get("metrics", {}), summary)
-    known = {*_KEYS, *_TECHNICAL, *(metric.name for metric in metrics), *definitions}
-    run = _run_folder(folder, facts)
-    history = run / "history.csv" if run else None
-    provenance = run / "provenance.json" if run else None
-    if history is None or not history.is_file():
-        absent.append("There is no history.csv of a training, so there are no training curves.")
-    return Results(
+    scores = _find_evaluation(folder)
+    evaluation = scores.parent
+    table = ScoreTable.read(scores)
+    if not table.rows:
+        raise ResultsError(f"{scores}: the table has no rows; {ScoreRow.REMEDY}")
+    summary, definitions, info = (evaluation / name for name in (SUMMARY_FILE, DEFINITIONS_FILE, INFO_FILE))
+    notes = [f"{path} is absent." for path in (summary, definitions, info) if not path.is_file()]
+    meanings = Definitions.read(definitions).metrics if definitions.is_file() else {}
+    evaluation_info = EvaluationInfo.read(info) if info.is_file() else None
+    run = _read_run(folder, evaluation_info)
+    if run is None:
+        notes.append(f"There is no {HISTORY_FILE} of a training run, so there are no training curves.")
+    sidecars, unreadable = _read_sidecars(evaluation, table.sessions)
+    return EvaluationResults(
         folder=evaluation,
-        rows=rows,
-        summary=summary,
-        metrics=metrics,
-        covariates=[column for column in rows[0] if column not in known],
-        facts=facts,
+        table=table,
+        summary=SummaryRow.read_table(summary) if summary.is_file() else (),
+        metrics=[MetricColumn.of(name, meanings.get(name)) for name in table.metrics],
+        info=evaluation_info,
         run=run,
-        history=_read_csv(history) if history and history.is_file() else [],
-        provenance=read_json(provenance) if provenance and provenance.is_file() else {},
-        absent=absent,
+        sidecars=sidecars,
+        notes=notes + unreadable,
     )
 
 
-def _metrics(first: Cells, definitions: Mapping[str, Any], summary: Iterable[Cells]) -> list[Metric]:
-    """The scored columns: those that are defined; with no definition at all, those that are summarized."""
-    summarized = dict.fromkeys(row.get("metric", "") for row in summary)
-    names = [name for name in first if name in definitions or name in summarized]
-    return [
-        Metric(
-            name=name,
-            label=str(about.get("label") or name.removesuffix("_db").replace("_", " ")),
-            unit=str(about.get("unit") or ""),
-            better=str(about.get("better") or ""),
-            formula=str(about.get("formula") or ""),
-            source=str(about.get("source") or ""),
+def _find_evaluation(folder: Path) -> Path:
+    """The table of scores in the folder of an evaluation or of a run."""
+    scores = find_scores(folder) if folder.is_dir() else None
+    if scores is None:
+        problem = f"holds no {SCORES_FILE}, and neither does its folder metrics" if folder.is_dir() else "is no folder"
+        raise ResultsError(
+            f"{folder} {problem}; expected the folder of an evaluation or of a run with one: "
+            f"volumetric evaluate PREDICTIONS MANIFEST --out {folder / 'metrics'}"
         )
-        for name in names
-        if name not in _KEYS + _TECHNICAL
-        for about in [definitions.get(name, {})]
-    ]
+    return scores
 
 
-def _run_folder(folder: Path, facts: Mapping[str, Any]) -> Path | None:
-    """Where the training's history lies: the named folder, where the predictions lie, or what the predictions say."""
+def _read_run(folder: Path, info: EvaluationInfo | None) -> TrainingRun | None:
+    """The run in the named folder, in the folder that the predictions lie in, or the one that the evaluation names."""
     candidates = [folder]
-    if facts.get("predictions"):
-        candidates.append(Path(str(facts["predictions"])).parent)
-    run = facts.get("run")
-    if isinstance(run, dict) and run.get("folder"):
-        candidates.append(Path(str(run["folder"])))
-    return next((path for path in candidates if (path / "history.csv").is_file()), None)
+    if info is not None:
+        candidates.append(Path(info.predictions).parent)
+    if info is not None and info.run is not None and info.run.folder:
+        candidates.append(Path(info.run.folder))
+    run = next((path for path in candidates if (path / HISTORY_FILE).is_file()), None)
+    if run is None:
+        return None
+    provenance, settings = run / PROVENANCE_FILE, run / SETTINGS_FILE
+    return TrainingRun(
+        folder=run,
+        history=HistoryRow.read_table(run / HISTORY_FILE),
+        provenance=Provenance.read(provenance) if provenance.is_file() else None,
+        settings=RunSettings.read(settings) if settings.is_file() else None,
+    )
 
 
-def _read_csv(path: Path) -> list[Cells]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ResultsError(f"{path}: the table cannot be read ({error}); write it again") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object.
-
-    Raises:
-        ResultsError: it cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: the file cannot be read ({error}); write it again") from error
-    if not isinstance(content, dict):
-        raise ResultsError(f"{path}: expected a JSON object, got {type(content).__name__}; write it again")
-    return content
+def _read_sidecars(
+    evaluation: Path, sessions: Sequence[SessionKey]
+) -> tuple[dict[SessionKey, PredictionSidecar], list[str]]:
+    """The sidecars of the predictions, and a sentence if some cannot be read: another program writes no such files."""
+    sidecars: dict[SessionKey, PredictionSidecar] = {}
+    problems = []
+    for key in sessions:
+        scores = SubjectScores.path(evaluation, key)
+        try:
+            prediction = SubjectScores.read(scores).images.prediction.path if scores.is_file() else None
+            if prediction is not None and sidecar_path(prediction).is_file():
+                sidecars[key] = PredictionSidecar.read(sidecar_path(prediction))
+        except RecordError as error:
+            problems.append(str(error))
+    if not problems:
+        return sidecars, []
+    return sidecars, [
+        f"Sidecars of predictions that cannot be read: {len(problems)}; the first because of {problems[0]}."
+    ]

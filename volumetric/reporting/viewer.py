@@ -1,4 +1,4 @@
-"""Volumes small enough to travel in a page, what that costs in accuracy, and the program that shows them."""
+"""Volumes in 8 bits to embed in the page, the error that this makes, and the program that shows them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from volumetric.errors import InputError
 
 _LEVELS = 255
-_MOST = 2.0
-"""A voxel brighter than this many times the 99.9th percentile would make all steps coarser: it is clipped."""
-_LEAST = -0.25
-"""So is one below this share of the brightest; a network's output may be a little below 0."""
+_UPPER_LIMIT = 2.0
+"""A voxel brighter than this many times the 99.9th percentile is clipped, since it would make all steps coarser."""
+_LOWER_LIMIT = -0.25
+"""A voxel below this share of the brightest is clipped too; the output of a network may be a little below 0."""
 
 
 class ViewerError(InputError):
@@ -26,8 +26,8 @@ class ViewerError(InputError):
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What 8 bits cost, in reference units, over the brain voxels of truth and prediction.
+class RoundingError:
+    """The error of 8-bit volumes, in reference units, over the brain voxels of truth and prediction.
 
     Attributes:
         step: between two neighboring gray levels of truth and prediction.
@@ -35,7 +35,7 @@ class Loss:
         largest: largest distance.
         clipped: share of values outside the range of the levels, 0 to 1.
         mae: mean |prediction - truth| of the real values.
-        mae_shown: the same of the embedded values.
+        mae_shown: mean |prediction - truth| of the embedded values.
     """
 
     step: float
@@ -47,20 +47,20 @@ class Loss:
 
 
 @dataclass(frozen=True, eq=False)
-class Volumes:
-    """One subject's volumes, ready to embed.
+class PackedVolumes:
+    """The volumes of one subject, ready to embed.
 
     Attributes:
         source: gzipped uint8 NIfTI as base64 text; its slope gives reference units.
         truth: the same.
         prediction: the same, with the truth's slope, so that their difference is a difference of levels.
-        loss: what the 8 bits cost.
+        error: of the 8 bits.
     """
 
     source: str
     truth: str
     prediction: str
-    loss: Loss
+    error: RoundingError
 
 
 def pack(
@@ -69,11 +69,11 @@ def pack(
     prediction: NDArray[np.float32],
     mask: NDArray[np.bool_],
     affine: NDArray[np.float64],
-) -> Volumes:
-    """Embed three volumes of one grid as 256 gray levels.
+) -> PackedVolumes:
+    """Pack three volumes of one grid in 256 gray levels.
 
-    The levels reach from the lowest value (at most 0) to the highest, of the source its own, of truth and prediction
-    together, so that both have the same steps. Outliers beyond twice the 99.9th percentile are clipped.
+    The levels reach from the lowest value (at most 0) to the highest. The source has levels of its own; truth and
+    prediction share theirs, so that both have the same steps. Outliers beyond twice the 99.9th percentile are clipped.
 
     Args:
         source: `(I, J, K)`, reference units, 0 outside the mask.
@@ -83,13 +83,13 @@ def pack(
         affine: `(4, 4)` of that grid, voxel index -> world mm.
 
     Returns:
-        The volumes and their loss.
+        The volumes and their error.
     """
     own, shared = _Scale.of(source[mask]), _Scale.of(truth[mask], prediction[mask])
     real = [volume[mask].astype(np.float64) for volume in (truth, prediction)]
     shown = [shared.values(shared.levels(volume)) for volume in real]
     distance = np.abs(np.concatenate(shown) - np.concatenate(real))
-    loss = Loss(
+    error = RoundingError(
         step=shared.step,
         mean=float(distance.mean()),
         largest=float(distance.max()),
@@ -97,21 +97,23 @@ def pack(
         mae=float(np.abs(real[1] - real[0]).mean()),
         mae_shown=float(np.abs(shown[1] - shown[0]).mean()),
     )
-    return Volumes(own.nifti(source, affine), shared.nifti(truth, affine), shared.nifti(prediction, affine), loss)
+    return PackedVolumes(
+        own.nifti(source, affine), shared.nifti(truth, affine), shared.nifti(prediction, affine), error
+    )
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """`value = (level - zero) * step`, so that 0 is exact."""
+    """Gray levels: `value = (level - zero) * step`, so that 0 is exact."""
 
     step: float
     zero: int
 
     @classmethod
     def of(cls, *values: NDArray[np.float32]) -> _Scale:
-        upper = max(min(float(v.max()), _MOST * max(float(np.quantile(v, 0.999)), 1e-6)) for v in values)
-        lower = max(min(0.0, *(float(v.min()) for v in values)), _LEAST * upper)
-        # float32, since a header holds no more
+        upper = max(min(float(v.max()), _UPPER_LIMIT * max(float(np.quantile(v, 0.999)), 1e-6)) for v in values)
+        lower = max(min(0.0, *(float(v.min()) for v in values)), _LOWER_LIMIT * upper)
+        # float32, the precision of a NIfTI header
         step = float(np.float32((upper - lower) / (_LEVELS - 1)))
         return cls(step, round(-lower / step))
 
@@ -134,10 +136,10 @@ class _Scale:
 
 
 def niivue_script() -> str:
-    """NiiVue's program text as nilearn ships it, safe inside a `<script>`.
+    """The program text of NiiVue as nilearn ships it, safe inside a `<script>`.
 
     Raises:
-        ViewerError: it is not where nilearn 0.14 has it.
+        ViewerError: nilearn is not installed, or has it at another place than nilearn 0.14.
     """
     package = find_spec("nilearn")
     if package is None or package.origin is None:

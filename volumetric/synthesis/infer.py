@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.config.choices import SplitChoice
 from volumetric.config.inference import InferenceOptions
-from volumetric.config.preparation import SIDECAR, PreparationConfig
+from volumetric.config.preparation import PreparationConfig
 from volumetric.errors import InputError
 from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
@@ -23,6 +23,7 @@ from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
 from volumetric.outputs import hash_file, locked, versions, write_json
 from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
+from volumetric.records.preparation import SIDECAR
 from volumetric.simulation.template import load_template_t1w
 from volumetric.subject import RawSubject, read_raw_subject, read_subject
 from volumetric.synthesis.folder import PredictionFolder

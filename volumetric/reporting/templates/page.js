@@ -1,5 +1,5 @@
 "use strict";
-// What ties the page together: theme, tooltips, subject tabs, and when what is drawn.
+// Controls of the page: theme, tooltips, subject tabs, and the drawing of table and plots.
 
 function options(select, entries, chosen) {
   select.replaceChildren(...entries.map(([value, label]) => element("option", { value }, label)));
@@ -18,9 +18,9 @@ function openSubject(number) {
   if (any) any.value = number;
 }
 
-/** To its pictures where it has some, else to its row. */
+/** Scrolls to the images of a subject, or to its row where it has none. */
 function goToSubject(index) {
-  const { name, shown } = DATA.subjects[index];
+  const { name, shown } = DATA.table.subjects[index];
   const number = [...document.querySelectorAll(".subject")].findIndex((panel) => panel.dataset.subject === name);
   if (shown && number >= 0) {
     openSubject(number);
@@ -85,8 +85,8 @@ function prepareTabs() {
 
 function prepareTable() {
   const method = document.getElementById("table-method"), region = document.getElementById("table-region");
-  options(method, DATA.methods.map((name) => [name, name.replaceAll("_", " ")]), table.method);
-  options(region, DATA.regions.map((name) => [name, name]), table.region);
+  options(method, DATA.table.methods.map((name) => [name, name.replaceAll("_", " ")]), table.method);
+  options(region, DATA.table.regions.map((name) => [name, name]), table.region);
   method.addEventListener("change", () => ((table.method = method.value), drawTable()));
   region.addEventListener("change", () => ((table.region = region.value), drawTable()));
   document.getElementById("table-filter").addEventListener("input", (event) => {
@@ -107,8 +107,8 @@ function preparePlots() {
   };
   const figures = (holder, count) => holder && holder.append(...Array.from({ length: count }, () => element("figure")));
   if (metric) {
-    options(metric, DATA.metrics.map(({ name, label }) => [name, label]), DATA.metrics[0]?.name);
-    options(region, DATA.regions.map((name) => [name, name]), DATA.region);
+    options(metric, DATA.table.metrics.map(({ name, label }) => [name, label]), DATA.table.metrics[0]?.name);
+    options(region, DATA.table.regions.map((name) => [name, name]), DATA.region);
     metric.addEventListener("change", distribution);
     region.addEventListener("change", distribution);
   }
@@ -118,7 +118,7 @@ function preparePlots() {
   const draw = () => {
     if (document.body.clientWidth === width) return;
     width = document.body.clientWidth;
-    if (metric && DATA.metrics.length) distribution();
+    if (metric && DATA.table.metrics.length) distribution();
     DATA.curves.panels.forEach((panel, index) => drawCurves(training.children[index], panel, DATA.curves.steps));
     DATA.agreements.forEach((one, index) => drawAgreement(agreement.children[index], one));
   };
@@ -126,7 +126,7 @@ function preparePlots() {
   draw();
 }
 
-// What is folded on the screen cannot be unfolded on paper.
+// Paper has no folds: everything is unfolded before printing.
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => (folded.open = true)));
 
 prepareTheme();

@@ -28,7 +28,7 @@ function show(value, unit = "") {
 }
 
 function metricCalled(name) {
-  return DATA.metrics.find((metric) => metric.name === name);
+  return DATA.table.metrics.find((metric) => metric.name === name);
 }
 
 function whatItIs(metric) {
@@ -110,8 +110,8 @@ function nameable(made, dots, textOf) {
 
 function drawDistribution(holder, metricName, region) {
   const metric = metricCalled(metricName);
-  const rows = DATA.methods
-    .map((method) => ({ method, values: (DATA.values[method][region] ?? {})[metricName] ?? [] }))
+  const rows = DATA.table.methods
+    .map((method) => ({ method, values: (DATA.table.values[method][region] ?? {})[metricName] ?? [] }))
     .filter((row) => row.values.some(isNumber));
   if (!rows.length) {
     holder.replaceChildren(element("p", { class: "empty" }, "No subject has a finite value of this metric in this region."));
@@ -151,8 +151,8 @@ function drawDistribution(holder, metricName, region) {
   });
   holder.replaceChildren(made);
   nameable(made, dots.sort((a, b) => a[0] - b[0]).map(([, dot]) => dot), ({ dataset }) => {
-    const value = DATA.values[dataset.method][region][metricName][dataset.subject];
-    return `${DATA.subjects[dataset.subject].name}\n${dataset.method.replaceAll("_", " ")}: ${show(value, metric.unit)}${metric.unit === "dB" ? " dB" : ""}`;
+    const value = DATA.table.values[dataset.method][region][metricName][dataset.subject];
+    return `${DATA.table.subjects[dataset.subject].name}\n${dataset.method.replaceAll("_", " ")}: ${show(value, metric.unit)}${metric.unit === "dB" ? " dB" : ""}`;
   });
 }
 
@@ -178,7 +178,7 @@ function drawAgreement(holder, agreement) {
   made.append(shape("line", { class: "zero", x1: 52, x2: width - 12, y1: y.at(0), y2: y.at(0) }));
   lines.forEach((value, index) => made.append(shape("line", { class: index ? "limit" : "bias", x1: 52, x2: width - 12, y1: y.at(value), y2: y.at(value) })));
   const dots = means.map((mean, index) => {
-    const subject = DATA.subjects.findIndex(({ name }) => name === agreement.subjects[index]);
+    const subject = DATA.table.subjects.findIndex(({ name }) => name === agreement.subjects[index]);
     const dot = shape("circle", { class: "dot", cx: x.at(mean), cy: y.at(differences[index]), r: means.length > 60 ? 3.2 : 4.6, "data-subject": subject, "data-index": index });
     made.append(dot);
     return dot;

@@ -1,15 +1,15 @@
 "use strict";
-// The table of every subject: method and region chosen, rows filtered, columns sorted.
+// The table of every subject: choice of method and region, filter of rows, sorting by columns.
 
-const table = { method: DATA.methods[0], region: DATA.region, key: "", descending: false, words: [] };
+const table = { method: DATA.table.methods[0], region: DATA.region, key: "", descending: false, words: [] };
 
 function tableColumns() {
-  const values = (DATA.values[table.method] ?? {})[table.region] ?? {};
-  const metrics = DATA.metrics.filter(({ name }) => values[name]?.some((value) => value !== null));
+  const values = (DATA.table.values[table.method] ?? {})[table.region] ?? {};
+  const metrics = DATA.table.metrics.filter(({ name }) => values[name]?.some((value) => value !== null));
   const columns = metrics.map((metric) => ({ key: metric.name, label: metric.label, unit: metric.unit, about: whatItIs(metric), cells: values[metric.name] }));
   if (values.num_voxels) columns.push({ key: "num_voxels", label: "Voxels", unit: "count", about: "Voxels of the region", cells: values.num_voxels });
   const numeric = (cells) => cells.every((cell) => cell === "" || isNumber(cell));
-  for (const [name, cells] of Object.entries(DATA.covariates)) {
+  for (const [name, cells] of Object.entries(DATA.table.covariates)) {
     columns.push({ key: `covariate ${name}`, label: name.replaceAll("_", " "), about: "From the manifest", text: true, numeric: numeric(cells), cells });
   }
   return columns;
@@ -17,7 +17,7 @@ function tableColumns() {
 
 function compare(a, b, descending) {
   const [left, right] = [a, b].map((value) => (value === null || value === "" || Number.isNaN(value) ? undefined : value));
-  if (left === undefined || right === undefined) return (left === undefined) - (right === undefined); // what is missing comes last
+  if (left === undefined || right === undefined) return (left === undefined) - (right === undefined); // missing values come last
   const order = typeof left === "string" ? left.localeCompare(right, "en", { numeric: true }) : left - right;
   return descending ? -order : order;
 }
@@ -25,7 +25,7 @@ function compare(a, b, descending) {
 function drawTable() {
   const columns = tableColumns();
   const holder = document.getElementById("subject-table");
-  const head = element("tr");
+  const header = element("tr");
   for (const column of [{ key: "", label: "Subject", text: true, about: "" }, ...columns]) {
     const button = element("button", { type: "button" }, column.label);
     if (column.about) button.dataset.tip = column.about;
@@ -37,19 +37,19 @@ function drawTable() {
     });
     const cell = element("th", { scope: "col", class: column.text && !column.numeric ? "" : "num" }, button);
     if (table.key === column.key) cell.setAttribute("aria-sort", table.descending ? "descending" : "ascending");
-    head.append(cell);
+    header.append(cell);
   }
-  holder.tHead.replaceChildren(head);
+  holder.tHead.replaceChildren(header);
 
   const sorted = columns.find(({ key }) => key === table.key);
-  const textOf = (index) => [DATA.subjects[index].name, ...Object.values(DATA.covariates).map((cells) => cells[index])].join(" ").toLowerCase();
-  const sortBy = (index) => (sorted ? (sorted.text && !sorted.numeric ? sorted.cells[index] : sorted.cells[index] === "" || sorted.cells[index] === null ? null : Number(sorted.cells[index])) : DATA.subjects[index].name);
-  const rows = DATA.subjects.map((_, index) => index)
+  const textOf = (index) => [DATA.table.subjects[index].name, ...Object.values(DATA.table.covariates).map((cells) => cells[index])].join(" ").toLowerCase();
+  const sortBy = (index) => (sorted ? (sorted.text && !sorted.numeric ? sorted.cells[index] : sorted.cells[index] === "" || sorted.cells[index] === null ? null : Number(sorted.cells[index])) : DATA.table.subjects[index].name);
+  const rows = DATA.table.subjects.map((_, index) => index)
     .filter((index) => table.words.every((word) => textOf(index).includes(word)))
-    .sort((a, b) => DATA.subjects[a].failed - DATA.subjects[b].failed || compare(sortBy(a), sortBy(b), table.descending) || a - b);
+    .sort((a, b) => DATA.table.subjects[a].failed - DATA.table.subjects[b].failed || compare(sortBy(a), sortBy(b), table.descending) || a - b);
 
   holder.tBodies[0].replaceChildren(...rows.map((index) => {
-    const subject = DATA.subjects[index];
+    const subject = DATA.table.subjects[index];
     const name = subject.shown ? element("button", { type: "button", class: "link" }, subject.name) : subject.name;
     if (subject.shown) name.addEventListener("click", () => goToSubject(index));
     const row = element("tr", { "data-subject": index }, element("th", { scope: "row" }, name));
@@ -69,5 +69,5 @@ function drawTable() {
     foot.append(element("td", { class: "num" }, text));
   }
   holder.tFoot.replaceChildren(foot);
-  document.getElementById("table-count").textContent = `${rows.length} of ${DATA.subjects.length} subjects`;
+  document.getElementById("table-count").textContent = `${rows.length} of ${DATA.table.subjects.length} subjects`;
 }

@@ -1,6 +1,6 @@
 "use strict";
-// The 3D viewer: four linked panels of one subject. It starts when it comes into sight and ends when it leaves the
-// page, since browsers give a page few WebGL contexts. The error is computed here, from the two volumes.
+// The 3D viewer: four linked panels of one subject. It starts when it comes into sight and ends when another starts,
+// since browsers give a page few WebGL contexts. The error is computed here, from the two volumes.
 
 const HEADER = { datatype: 70, bitpix: 72, offset: 108, slope: 112, inter: 116 }; // bytes of a NIfTI-1 header
 const INT16 = 4;
@@ -104,18 +104,18 @@ async function startViewer(viewer) {
 
 /** One crosshair, one pan and one camera for all panels. */
 function link(session) {
-  const everyone = session.panels.map(({ nv }) => nv);
+  const panels = session.panels.map(({ nv }) => nv);
   let leading = false;
   const follow = (leader, change) => {
     if (leading) return;
     leading = true;
-    for (const nv of everyone.filter((other) => other !== leader)) {
+    for (const nv of panels.filter((other) => other !== leader)) {
       change(nv);
       nv.drawScene();
     }
     leading = false;
   };
-  for (const leader of everyone) {
+  for (const leader of panels) {
     leader.onLocationChange = (location) => {
       follow(leader, (nv) => {
         nv.scene.crosshairPos = leader.scene.crosshairPos.slice();
@@ -127,7 +127,7 @@ function link(session) {
     // beside the middle, where the ventricles are, as in the slices below
     leader.scene.crosshairPos = [0.62, 0.5, 0.56];
   }
-  everyone[0].createOnLocationChange();
+  panels[0].createOnLocationChange();
 }
 
 function sayWhere(session, location) {
