@@ -79,12 +79,10 @@ def compare(
         raise CompareError("give at least one table and one --metric")
     opened = open_tables(tables, labels)
     compared = [compared_metric(name, opened) for name in dict.fromkeys(metrics)]
-    if len(opened) > 1 and methods:
-        raise CompareError("--methods compares within one table; for several tables name one with --method")
     pairs, groups, notes = (
         _methods_of(opened[0], region, method, methods, baseline)
         if len(opened) == 1
-        else _methods_across(opened, region, method, baseline, across_scales=across_scales)
+        else _methods_across(opened, region, method, methods, baseline, across_scales=across_scales)
     )
     notes += _check_pairs(pairs, across_scales=across_scales)
     tests = _tests(pairs, compared, region, seed)
@@ -148,9 +146,17 @@ def _check_methods(table: ComparedTable, region: str, first: str, others: Sequen
 
 
 def _methods_across(
-    tables: Sequence[ComparedTable], region: str, method: str, baseline: str | None, *, across_scales: bool
+    tables: Sequence[ComparedTable],
+    region: str,
+    method: str,
+    methods: Sequence[str],
+    baseline: str | None,
+    *,
+    across_scales: bool,
 ) -> tuple[_Pairs, list[ComparedMethod], list[str]]:
     """One method of each table against that of the baseline, seeds joined; the groups of seeds; sentences."""
+    if methods:
+        raise CompareError("--methods compares within one table; for several tables name one with --method")
     members = [MethodScores(table, method, table.sessions(method, region)) for table in tables]
     compared, notes = group_seeds(members)
     groups = [group for group in compared if len(group.members) > 1]
