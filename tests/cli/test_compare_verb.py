@@ -3,8 +3,12 @@ import csv
 from typer.testing import CliRunner
 
 from volumetric.cli import app
+from volumetric.records.evaluation import EvaluationInfo, RunIdentity
 
-COLUMNS = ("subject_id", "method", "region", "status", "data_range", "mask_rule", "psnr_db", "ssim", "mae", "bias")
+COLUMNS = (
+    "subject_id", "method", "region", "status", "num_voxels", "psnr_db", "ssim", "mae", "bias", "data_range",
+    "mask_rule",
+)  # fmt: skip
 
 
 def write(path, shift):
@@ -15,7 +19,7 @@ def write(path, shift):
         for method, more in (("model", shift), ("cubic", 0)):
             for number in range(4):
                 psnr = 20 + number + more
-                row = (f"p{number}", method, "brain", "ok", 2.6, "given", psnr, psnr / 40, 4 / psnr, psnr - 22)
+                row = (f"p{number}", method, "brain", "ok", 9, psnr, psnr / 40, 4 / psnr, psnr - 22, 2.6, "given")
                 writer.writerow(row)
     return path
 
@@ -44,8 +48,12 @@ def test_seeds_have_a_table_of_their_own(tmp_path):
     tables = []
     for seed in (0, 1):
         tables.append(write(tmp_path / f"unet{seed}" / "per_subject.csv", seed))
-        run = f'{{"run": {{"seed": {seed}, "settings_sha256": "abc"}}}}'
-        tables[-1].with_name("evaluation.json").write_text(run)
+        run = RunIdentity(seed=seed, settings_sha256="abc")
+        info = EvaluationInfo(
+            predictions="/p", source="t1w", target="t2w", split="test", data_range=2.6, num_training_subjects=0,
+            prediction_scale="reference", run=run, versions={},
+        )  # fmt: skip
+        info.write(tables[-1].with_name("evaluation.json"))
     out = volumetric(*tables, "--metric", "psnr_db")
     assert "seeds of one configuration" in out
     assert "paired differences" not in out

@@ -1,21 +1,24 @@
-"""Comparing evaluations of the same people: two models, several seeds, or a model and the free baselines."""
+"""Comparison of evaluations of the same subjects: two models, several seeds, or a model and the free baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from volumetric.comparison.findings import exclusions, limits, seed_limits, seed_sentences, single_seed, verdicts
-from volumetric.comparison.methods import CompareError, Contender, Member, check_comparable, group_seeds
-from volumetric.comparison.paired_tests import Contest, contest, contest_row, panels
+from volumetric.comparison.findings import exclusions, findings, limits, seed_limits, seed_sentences, single_seed
+from volumetric.comparison.methods import ComparedMethod, CompareError, MethodScores, check_comparable, group_seeds
+from volumetric.comparison.paired_tests import PairedTest, comparison_row, paired_test, panels
 from volumetric.comparison.seeds import seed_rows
-from volumetric.comparison.tables import Column, Scores, column, open_scores
+from volumetric.comparison.tables import ComparedMetric, ComparedTable, compared_metric, open_tables
 from volumetric.figures.differences import draw_differences
 from volumetric.metrics.differences import holm
-from volumetric.outputs import hash_file, locked, versions, write_csv, write_json
+from volumetric.outputs import hash_file, locked, versions, write_json
+from volumetric.records.comparison import COMPARISON_FILE, SEEDS_FILE, ComparisonRow, SeedRow
+from volumetric.records.evaluation import MODEL
 
 DEFAULT_METRICS = ("psnr_db", "ssim", "mae")
 """Few, because every test makes the correction harsher for all."""
@@ -23,16 +26,16 @@ DEFAULT_METRICS = ("psnr_db", "ssim", "mae")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
         rows: of `comparison.csv`, one per pair and metric; empty if all tables are seeds of one configuration.
         seeds: of `seeds.csv`, one per configuration with several seeds and metric.
-        notes: plain sentences: what was compared, who is left out, what the numbers allow, and the verdicts.
+        notes: plain sentences: sessions that are left out, what the numbers allow, and the findings.
     """
 
-    rows: list[dict[str, object]]
-    seeds: list[dict[str, object]]
+    rows: list[ComparisonRow]
+    seeds: list[SeedRow]
     notes: list[str]
 
 
@@ -43,7 +46,7 @@ def compare(
     labels: Sequence[str] = (),
     metrics: Sequence[str] = DEFAULT_METRICS,
     region: str = "brain",
-    method: str = "model",
+    method: str = MODEL,
     methods: Sequence[str] = (),
     baseline: str | None = None,
     across_scales: bool = False,
@@ -54,7 +57,7 @@ def compare(
     Sessions of one subject are averaged before anything is tested, since they are not independent. Tables are compared
     with one baseline, not all with all: that is the usual question (is the new one better than what there was?), and
     k - 1 tests are corrected less harshly than k (k - 1) / 2. Runs that differ in nothing but the seed are one
-    contender, each subject's value the mean over seeds.
+    method, each subject's value the mean over seeds.
 
     Args:
         tables: `per_subject.csv` files, folders of evaluations, or run folders. One table compares methods in it.
@@ -74,99 +77,129 @@ def compare(
     """
     if not metrics or not tables:
         raise CompareError("give at least one table and one --metric")
-    scores = open_scores(tables, labels)
-    columns = [column(name, scores) for name in dict.fromkeys(metrics)]
-    if len(scores) == 1:
-        pairs, notes = _method_pairs(scores[0], region, method, methods, baseline)
-        groups: list[Contender] = []
-    else:
-        if methods:
-            raise CompareError("--methods compares within one table; for several tables name one with --method")
-        members = [Member(table, method, table.visits(method, region)) for table in scores]
-        contenders, notes = group_seeds(members)
-        groups = [contender for contender in contenders if len(contender.members) > 1]
-        for group in groups:
-            for member in group.members[1:]:
-                notes += check_comparable(group.members[0], member, across_scales=across_scales)
-        pairs = _table_pairs(contenders, baseline)
-    for candidate, base in pairs:
-        notes += check_comparable(base.members[0], candidate.members[0], across_scales=across_scales)
-    contests = [contest(base, candidate, c, region, seed=seed) for candidate, base in pairs for c in columns]
-    corrected = holm([c.difference.p for c in contests])
-    contests = [replace(c, p_holm=float(p)) for c, p in zip(contests, corrected, strict=True)]
-    seeds = [row for group in groups for row in seed_rows(group, columns, region)]
-    notes += exclusions(scores, groups, contests) + limits(contests) + verdicts(contests) + seed_sentences(seeds)
-    notes += seed_limits(contests) if groups or len(scores) == 1 else single_seed()
-    comparison = Comparison([contest_row(c) for c in contests], seeds, list(dict.fromkeys(notes)))
+    opened = open_tables(tables, labels)
+    compared = [compared_metric(name, opened) for name in dict.fromkeys(metrics)]
+    pairs, groups, notes = (
+        _methods_of(opened[0], region, method, methods, baseline)
+        if len(opened) == 1
+        else _methods_across(opened, region, method, methods, baseline, across_scales=across_scales)
+    )
+    notes += _check_pairs(pairs, across_scales=across_scales)
+    tests = _tests(pairs, compared, region, seed)
+    seeds = list(chain.from_iterable(seed_rows(group, compared, region) for group in groups))
+    notes += exclusions(opened, groups, tests) + limits(tests) + findings(tests) + seed_sentences(seeds)
+    notes += seed_limits(tests) if groups or len(opened) == 1 else single_seed()
+    comparison = Comparison([comparison_row(test) for test in tests], seeds, list(dict.fromkeys(notes)))
     if out:
-        _write(out, comparison, scores, columns, contests, seed)
+        _write(out, comparison, opened, compared, tests, seed)
     return comparison
 
 
-def _method_pairs(
-    scores: Scores, region: str, method: str, methods: Sequence[str], baseline: str | None
-) -> tuple[list[tuple[Contender, Contender]], list[str]]:
-    """The first method against each of the others."""
+_Pairs = list[tuple[ComparedMethod, ComparedMethod]]
+"""Candidates, each with its baseline."""
+
+
+def _check_pairs(pairs: _Pairs, *, across_scales: bool) -> list[str]:
+    return [
+        note
+        for candidate, base in pairs
+        for note in check_comparable(base.members[0], candidate.members[0], across_scales=across_scales)
+    ]
+
+
+def _tests(pairs: _Pairs, metrics: Sequence[ComparedMetric], region: str, seed: int) -> list[PairedTest]:
+    """Each pair in each metric, with p corrected for the number of tests."""
+    tests = [paired_test(base, candidate, m, region, seed=seed) for candidate, base in pairs for m in metrics]
+    p_holm = holm([test.difference.p for test in tests])
+    return [replace(test, p_holm=float(p)) for test, p in zip(tests, p_holm, strict=True)]
+
+
+def _methods_of(
+    table: ComparedTable, region: str, method: str, methods: Sequence[str], baseline: str | None
+) -> tuple[_Pairs, list[ComparedMethod], list[str]]:
+    """Within one table, the first method against each of the others; no groups of seeds, no sentences."""
     if methods and baseline:
         raise CompareError("give --methods or --baseline, not both: the methods after the first are the baselines")
-    there = scores.methods(region)
-    first, *others = dict.fromkeys(methods or (method, *([baseline] if baseline else there)))
-    unknown = [name for name in (first, *others) if name not in there]
+    scored = table.methods(region)
+    first, *others = dict.fromkeys(methods or (method, *([baseline] if baseline else scored)))
+    _check_methods(table, region, first, others)
+    chosen = {
+        name: ComparedMethod(name, (MethodScores(table, name, table.sessions(name, region)),))
+        for name in (first, *others)
+    }
+    return [(chosen[first], chosen[name]) for name in others], [], []
+
+
+def _check_methods(table: ComparedTable, region: str, first: str, others: Sequence[str]) -> None:
+    scored = table.methods(region)
+    unknown = [name for name in (first, *others) if name not in scored]
     if unknown:
         raise CompareError(
-            f"{scores.path}: no scored row of method {', '.join(unknown)} in region {region}; "
-            f"the methods there are {', '.join(there) or 'none'}"
+            f"{table.path}: no scored row of method {', '.join(unknown)} in region {region}; "
+            f"the methods there are {', '.join(scored) or 'none'}"
         )
     if not others:
         raise CompareError(
-            f"{scores.path}: there is only method {first} in region {region}, and nothing to compare it with; "
+            f"{table.path}: there is only method {first} in region {region}, and nothing to compare it with; "
             "give a second table, or evaluate with training rows in the manifest for the free baselines"
         )
-    found = {name: Contender(name, (Member(scores, name, scores.visits(name, region)),)) for name in (first, *others)}
-    return [(found[first], found[name]) for name in others], []
 
 
-def _table_pairs(contenders: Sequence[Contender], baseline: str | None) -> list[tuple[Contender, Contender]]:
-    """Everybody against the baseline."""
-    if baseline is None:
-        base = contenders[0]
-    else:
-        named = [c for c in contenders if baseline in (c.label, *(m.scores.label for m in c.members))]
-        if not named:
-            known = ", ".join(member.scores.label for c in contenders for member in c.members)
-            raise CompareError(f"--baseline {baseline}: no table is called so; the labels are {known}")
-        base = named[0]
-    return [(contender, base) for contender in contenders if contender is not base]
+def _methods_across(
+    tables: Sequence[ComparedTable],
+    region: str,
+    method: str,
+    methods: Sequence[str],
+    baseline: str | None,
+    *,
+    across_scales: bool,
+) -> tuple[_Pairs, list[ComparedMethod], list[str]]:
+    """One method of each table against that of the baseline, seeds joined; the groups of seeds; sentences."""
+    if methods:
+        raise CompareError("--methods compares within one table; for several tables name one with --method")
+    members = [MethodScores(table, method, table.sessions(method, region)) for table in tables]
+    compared, notes = group_seeds(members)
+    groups = [group for group in compared if len(group.members) > 1]
+    for group in groups:
+        for member in group.members[1:]:
+            notes += check_comparable(group.members[0], member, across_scales=across_scales)
+    base = compared[0] if baseline is None else _named(compared, baseline)
+    return [(candidate, base) for candidate in compared if candidate is not base], groups, notes
+
+
+def _named(methods: Sequence[ComparedMethod], baseline: str) -> ComparedMethod:
+    for method in methods:
+        if baseline in (method.label, *(member.table.label for member in method.members)):
+            return method
+    known = ", ".join(member.table.label for method in methods for member in method.members)
+    raise CompareError(f"--baseline {baseline}: no table is called so; the labels are {known}")
 
 
 def _write(
     out: Path,
     comparison: Comparison,
-    scores: Sequence[Scores],
-    columns: Sequence[Column],
-    contests: Sequence[Contest],
+    tables: Sequence[ComparedTable],
+    metrics: Sequence[ComparedMetric],
+    tests: Sequence[PairedTest],
     seed: int,
 ) -> None:
     with locked(out):
-        files = {"comparison.csv": comparison.rows, "seeds.csv": comparison.seeds}
-        for name, rows in files.items():
-            if rows:
-                write_csv(out / name, rows)
-            else:
-                (out / name).unlink(missing_ok=True)
-        if contests:
-            draw_differences(panels(contests, columns), out / "comparison.png")
-        else:
-            (out / "comparison.png").unlink(missing_ok=True)
+        for name in (COMPARISON_FILE, SEEDS_FILE, "comparison.png"):
+            (out / name).unlink(missing_ok=True)  # they would belong to the call before
+        if tests:
+            ComparisonRow.write_table(out / COMPARISON_FILE, comparison.rows)
+            draw_differences(panels(tests, metrics), out / "comparison.png")
+        if comparison.seeds:
+            SeedRow.write_table(out / SEEDS_FILE, comparison.seeds)
         write_json(
             out / "comparison.json",
             {
                 "tables": [
-                    {"label": s.label, "path": str(s.path.resolve()), "sha256": hash_file(s.path)} for s in scores
+                    {"label": t.label, "path": str(t.path.resolve()), "sha256": hash_file(t.path)} for t in tables
                 ],
-                "metrics": [c.name for c in columns],
+                "metrics": [metric.name for metric in metrics],
                 "bootstrap_seed": seed,
-                "num_tests": int(np.isfinite([c.difference.p for c in contests]).sum()),
+                "num_tests": int(np.isfinite([test.difference.p for test in tests]).sum()),
                 "notes": comparison.notes,
                 "versions": versions(),
             },

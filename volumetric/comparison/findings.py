@@ -1,129 +1,146 @@
-"""Plain sentences about a comparison: who is left out, what so few subjects can show, and what came out."""
+"""Plain sentences about a comparison: sessions that are left out, what so few subjects can show, and the findings."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from volumetric.comparison.methods import Contender
-from volumetric.comparison.paired_tests import Contest
-from volumetric.comparison.tables import Scores, Visit, visit_name
+from volumetric.comparison.methods import ComparedMethod
+from volumetric.comparison.paired_tests import PairedTest
+from volumetric.comparison.tables import ComparedTable
+from volumetric.records.comparison import SeedRow
+from volumetric.records.evaluation import SessionKey
 
 LEVEL = 0.05
 _FEW = 6
 _NAMED = 8
 
 
-def exclusions(scores: Sequence[Scores], groups: Sequence[Contender], contests: Sequence[Contest]) -> list[str]:
-    """Who failed, who is in some tables only, whose values are not finite, and who has several sessions."""
+def exclusions(
+    tables: Sequence[ComparedTable], groups: Sequence[ComparedMethod], tests: Sequence[PairedTest]
+) -> list[str]:
+    """Sessions that failed or are in some tables only, values that are not finite, and repeated sessions."""
     notes = [
-        f"{table.label}: {_count(len(table.failed), 'visit')} failed and cannot be compared: {_named(table.failed)}."
-        for table in scores
+        f"{table.label}: {_count(len(table.failed), 'session')} failed and cannot be compared: {_named(table.failed)}."
+        for table in tables
         if table.failed
     ]
-    for group in groups:
-        if group.partial:
-            notes.append(
-                f"{group.label}: {_count(len(group.partial), 'visit')} not scored for every seed, and left out: "
-                f"{_named(group.partial)}."
-            )
-    for c in contests:
-        for side in (c.baseline, c.candidate):
-            if alone := c.only(side):
-                notes.append(
-                    f"{c.name}: {_count(len(alone), 'visit')} only in {side.label}, and left out: {_named(alone)}."
-                )
-        several = [subject for subject, count in Counter(subject for subject, _ in c.visits).items() if count > 1]
-        if several:
-            notes.append(
-                f"{c.name}: {len(several)} of {_count(len(c.subjects), 'subject')} have several sessions, "
-                "averaged to one number before anything is tested, since they are not independent."
-            )
-        if c.difference.num_nonfinite:
-            notes.append(
-                f"{c.name}, {c.column.name}: {_count(c.difference.num_nonfinite, 'subject')} left out, "
-                "since a value is not finite."
-            )
+    notes += [
+        f"{group.label}: {_count(len(group.partial), 'session')} not scored for every seed, and left out: "
+        f"{_named(group.partial)}."
+        for group in groups
+        if group.partial
+    ]
+    for test in tests:
+        notes += _exclusions_of(test)
     return list(dict.fromkeys(notes))
 
 
-def limits(contests: Sequence[Contest]) -> list[str]:
-    """What the numbers of subjects, ties and tests allow at all."""
-    tested = [c for c in contests if c.difference.n]
-    notes = [f"{c.name}, {c.column.name}: no subject has two finite values." for c in contests if not c.difference.n]
-    for n in sorted({c.difference.n for c in tested}):
-        smallest = min(1.0, 2.0 ** (1 - n))
-        # Tests of more subjects may come before these in Holm's order, those of fewer cannot.
-        num_tests = sum(c.difference.n <= n for c in tested)
-        if n < _FEW:
-            notes.append(
-                f"With {_count(n, 'subject')} the smallest two-sided p is {smallest:.3g}; no test can be significant, "
-                "and the bootstrap interval is too narrow to be relied on."
-            )
-        elif num_tests * smallest > LEVEL:
-            notes.append(
-                f"With {n} subjects the smallest two-sided p is {smallest:.3g}, and "
-                f"{min(1.0, num_tests * smallest):.3g} after Holm's correction over {num_tests} tests; none of these "
-                "can be significant. More subjects, or fewer --metric, would help."
-            )
-    for c in tested:
-        d = c.difference
-        if d.num_ties:
-            beyond = ""
-            if d.n >= _FEW and d.smallest_p > LEVEL:
-                beyond = f"; with {d.n - d.num_ties} that differ the smallest p is {d.smallest_p:.3g}"
-            notes.append(
-                f"{c.name}, {c.column.name}: {d.num_ties} of {_count(d.n, 'subject')} tie. A tie counts half in the "
-                f"win rate and speaks for neither in the test (Pratt's rule){beyond}."
-            )
+def _exclusions_of(test: PairedTest) -> list[str]:
+    notes = [
+        f"{test.name}: {_count(len(alone), 'session')} only in {side.label}, and left out: {_named(alone)}."
+        for side in (test.baseline, test.candidate)
+        if (alone := test.only(side))
+    ]
+    counts = Counter(session.subject_id for session in test.sessions)
+    num_several = sum(count > 1 for count in counts.values())
+    if num_several:
+        notes.append(
+            f"{test.name}: {num_several} of {_count(len(test.subjects), 'subject')} have several sessions, "
+            "averaged to one number before anything is tested, since they are not independent."
+        )
+    if test.difference.num_nonfinite:
+        notes.append(
+            f"{test.name}, {test.metric.name}: {_count(test.difference.num_nonfinite, 'subject')} left out, "
+            "since a value is not finite."
+        )
     return notes
 
 
-def verdicts(contests: Sequence[Contest]) -> list[str]:
+def limits(tests: Sequence[PairedTest]) -> list[str]:
+    """What the numbers of subjects, ties and tests allow at all."""
+    with_values = [t for t in tests if t.difference.n]
+    notes = [f"{t.name}, {t.metric.name}: no subject has two finite values." for t in tests if not t.difference.n]
+    for n in sorted({t.difference.n for t in with_values}):
+        # Tests of more subjects may come before these in Holm's order, those of fewer cannot.
+        notes += _limit_of(n, num_tests=sum(t.difference.n <= n for t in with_values))
+    return notes + [_ties(t) for t in with_values if t.difference.num_ties]
+
+
+def _limit_of(n: int, *, num_tests: int) -> list[str]:
+    """What n subjects can show."""
+    smallest = min(1.0, 2.0 ** (1 - n))
+    if n < _FEW:
+        return [
+            f"With {_count(n, 'subject')} the smallest two-sided p is {smallest:.3g}; no test can be significant, "
+            "and the bootstrap interval is too narrow to be relied on."
+        ]
+    if num_tests * smallest > LEVEL:
+        return [
+            f"With {n} subjects the smallest two-sided p is {smallest:.3g}, and "
+            f"{min(1.0, num_tests * smallest):.3g} after Holm's correction over {num_tests} tests; none of these "
+            "can be significant. More subjects, or fewer --metric, would help."
+        ]
+    return []
+
+
+def _ties(test: PairedTest) -> str:
+    d = test.difference
+    beyond = ""
+    if d.n >= _FEW and d.smallest_p > LEVEL:
+        beyond = f"; with {d.n - d.num_ties} that differ the smallest p is {d.smallest_p:.3g}"
+    return (
+        f"{test.name}, {test.metric.name}: {d.num_ties} of {_count(d.n, 'subject')} tie. A tie counts half in the "
+        f"win rate and speaks for neither in the test (Pratt's rule){beyond}."
+    )
+
+
+def findings(tests: Sequence[PairedTest]) -> list[str]:
     """One sentence a pair, with a clause a metric."""
-    num_tests = sum(c.difference.n > 0 for c in contests)
+    num_tests = sum(t.difference.n > 0 for t in tests)
     clauses: dict[str, list[str]] = {}
-    for c in contests:
-        if c.difference.n:
-            clauses.setdefault(f"{c.name} ({_count(c.difference.n, 'subject')})", []).append(_verdict(c, num_tests))
-    return [f"{pair}: {'; '.join(found)}." for pair, found in clauses.items()]
+    for t in tests:
+        if t.difference.n:
+            pair = f"{t.name} ({_count(t.difference.n, 'subject')})"
+            clauses.setdefault(pair, []).append(_finding(t, num_tests))
+    return [f"{pair}: {'; '.join(clause)}." for pair, clause in clauses.items()]
 
 
-def _verdict(c: Contest, num_tests: int) -> str:
+def _finding(test: PairedTest, num_tests: int) -> str:
     """`PSNR +3.04 dB (95 % CI +2.02 to +4.29), better in 6, p = 0.0312, 0.188 corrected: not significant`."""
-    d = c.difference
-    label = f"|{c.column.label}|" if c.column.better == "zero" else c.column.label
-    unit = "" if c.column.unit in ("", "1", "intensity") else f" {c.column.unit}"
+    d, metric = test.difference, test.metric
+    label = f"|{metric.label}|" if metric.better == "zero" else metric.label
+    unit = "" if metric.unit in ("", "1", "intensity") else f" {metric.unit}"
     interval = "" if math.isnan(d.ci95_low) else f" (95 % CI {d.ci95_low:+#.3g} to {d.ci95_high:+#.3g})"
     wins = f"better in {d.num_wins}" + (f", tied in {d.num_ties}" if d.num_ties else "")
-    p = f"p = {d.p:.3g}" + (f", {c.p_holm:.3g} corrected" if num_tests > 1 else "")
+    p = f"p = {d.p:.3g}" + (f", {test.p_holm:.3g} corrected" if num_tests > 1 else "")
     direction = "better" if d.rank_biserial > 0 else "worse"
-    verdict = f"significantly {direction}" if c.p_holm <= LEVEL else "not significant"
-    return f"{label} {d.mean:+#.3g}{unit}{interval}, {wins}, {p}: {verdict}"
+    finding = f"significantly {direction}" if test.p_holm <= LEVEL else "not significant"
+    return f"{label} {d.mean:+#.3g}{unit}{interval}, {wins}, {p}: {finding}"
 
 
-def seed_sentences(seeds: Sequence[Mapping[str, object]]) -> list[str]:
+def seed_sentences(rows: Sequence[SeedRow]) -> list[str]:
     """One sentence a configuration and metric."""
     return [
-        f"{row['label']}, {row['metric']}: {row['mean']:.4g}, SD {row['sd_over_seeds']:.2g} over seeds {row['seeds']} "
-        f"({row['min_over_seeds']:.4g} to {row['max_over_seeds']:.4g}); in one subject seeds differ by an SD of "
-        f"{row['within_subject_sd']:.2g} ({row['n']} subjects)."
-        for row in seeds
+        f"{row.label}, {row.metric}: {row.mean:.4g}, SD {row.sd_over_seeds:.2g} over seeds {row.seeds} "
+        f"({row.min_over_seeds:.4g} to {row.max_over_seeds:.4g}); in one subject seeds differ by an SD of "
+        f"{row.within_subject_sd:.2g} ({row.n} subjects)."
+        for row in rows
     ]
 
 
-def seed_limits(contests: Sequence[Contest]) -> list[str]:
+def seed_limits(tests: Sequence[PairedTest]) -> list[str]:
     """How the differences between groups of seeds compare with the spread over seeds."""
     notes = []
-    for c in contests:
-        error, ratio = c.seed_standard_error, abs(c.difference.mean) / (c.seed_standard_error or math.nan)
-        if error > 0 and c.difference.n:
-            seeds = f"{len(c.candidate.members)} and {len(c.baseline.members)} seeds"
+    for test in tests:
+        error, ratio = test.seed_standard_error, abs(test.difference.mean) / (test.seed_standard_error or math.nan)
+        if error > 0 and test.difference.n:
+            seeds = f"{len(test.candidate.members)} and {len(test.baseline.members)} seeds"
             notes.append(
-                f"{c.name}, {c.column.name}: the test takes these trainings as given. The draw of {seeds} alone has a "
-                f"standard error of {error:.2g}; the difference is {ratio:.1f} times that"
-                + ("." if ratio > 2 else ", so other seeds could give another verdict.")
+                f"{test.name}, {test.metric.name}: the test takes these trainings as given. The draw of {seeds} alone "
+                f"has a standard error of {error:.2g}; the difference is {ratio:.1f} times that"
+                + ("." if ratio > 2 else ", so other seeds could give another finding.")
             )
     return notes
 
@@ -136,8 +153,8 @@ def single_seed() -> list[str]:
     ]
 
 
-def _named(visits: Sequence[Visit]) -> str:
-    names = [visit_name(visit) for visit in visits]
+def _named(sessions: Sequence[SessionKey]) -> str:
+    names = [session.name for session in sessions]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

@@ -1,4 +1,4 @@
-"""One contest: a candidate against a baseline in one metric, over the subjects that both have."""
+"""Paired test of a candidate against a baseline in one metric, over the subjects that both have."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.comparison.methods import Contender, subject_means
-from volumetric.comparison.tables import Column, Visit
+from volumetric.comparison.methods import ComparedMethod, subject_means
+from volumetric.comparison.tables import ComparedMetric
 from volumetric.figures.differences import Differences, Panel
 from volumetric.metrics.differences import PairedDifference, paired_difference
+from volumetric.records.comparison import ComparisonRow
+from volumetric.records.evaluation import SessionKey
 
 
 @dataclass(frozen=True)
-class Contest:
+class PairedTest:
     """A candidate against a baseline in one metric.
 
     Attributes:
         baseline: what it is compared with.
         candidate: what is compared.
-        column: the metric.
+        metric: the metric.
         region: the region.
-        visits: the visits that both have.
+        sessions: the sessions that both have.
         subjects: the names of their subjects.
         baseline_values: `(S,)`, a number a subject.
         candidate_values: `(S,)`.
@@ -32,11 +34,11 @@ class Contest:
         p_holm: `difference.p`, corrected for all tests of the call; NaN until then.
     """
 
-    baseline: Contender
-    candidate: Contender
-    column: Column
+    baseline: ComparedMethod
+    candidate: ComparedMethod
+    metric: ComparedMetric
     region: str
-    visits: tuple[Visit, ...]
+    sessions: tuple[SessionKey, ...]
     subjects: tuple[str, ...]
     baseline_values: NDArray[np.float64]
     candidate_values: NDArray[np.float64]
@@ -45,12 +47,13 @@ class Contest:
 
     @property
     def seed_standard_error(self) -> float:
-        """What the draw of seeds alone does to the mean difference; NaN unless both sides have several."""
+        """Standard error of the mean difference from the draw of seeds alone; NaN unless both sides have several."""
         variance = 0.0
         for side in (self.baseline, self.candidate):
-            found = [subject_means(member.values(self.column, self.visits), self.visits)[1] for member in side.members]
-            table = np.stack(found, axis=1)
-            means = table[np.isfinite(table).all(axis=1)].mean(axis=0) if np.isfinite(table).all(axis=1).any() else []
+            columns = [subject_means(m.values(self.metric, self.sessions), self.sessions)[1] for m in side.members]
+            values = np.stack(columns, axis=1)
+            finite = values[np.isfinite(values).all(axis=1)]
+            means = finite.mean(axis=0) if len(finite) else []
             variance += float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else math.nan
         return math.sqrt(variance)
 
@@ -59,71 +62,73 @@ class Contest:
         """`B against A`."""
         return f"{self.candidate.label} against {self.baseline.label}"
 
-    def only(self, side: Contender) -> list[Visit]:
-        """The visits that one side alone has."""
-        return [visit for visit in side.visits if visit not in self.visits]
+    def only(self, side: ComparedMethod) -> list[SessionKey]:
+        """The sessions that one side alone has."""
+        return [session for session in side.sessions if session not in self.sessions]
 
 
-def contest(baseline: Contender, candidate: Contender, column: Column, region: str, *, seed: int) -> Contest:
-    """Pair the visits, average the sessions of each subject, and test."""
-    theirs = set(candidate.visits)
-    visits = tuple(visit for visit in baseline.visits if visit in theirs)
-    subjects, first = subject_means(baseline.values(column, visits), visits)
-    _, second = subject_means(candidate.values(column, visits), visits)
-    better = column.better if column.better == "higher" else "lower"
+def paired_test(
+    baseline: ComparedMethod, candidate: ComparedMethod, metric: ComparedMetric, region: str, *, seed: int
+) -> PairedTest:
+    """Pair the sessions, average those of each subject, and test."""
+    others = set(candidate.sessions)
+    sessions = tuple(session for session in baseline.sessions if session in others)
+    subjects, first = subject_means(baseline.values(metric, sessions), sessions)
+    _, second = subject_means(candidate.values(metric, sessions), sessions)
+    better = metric.better if metric.better == "higher" else "lower"
     difference = paired_difference(first, second, better=better, seed=seed)
-    return Contest(baseline, candidate, column, region, visits, tuple(subjects), first, second, difference)
+    return PairedTest(baseline, candidate, metric, region, sessions, tuple(subjects), first, second, difference)
 
 
-def contest_row(found: Contest) -> dict[str, object]:
+def comparison_row(test: PairedTest) -> ComparisonRow:
     """The row of `comparison.csv`."""
-    d = found.difference
-    finite = np.isfinite(found.baseline_values) & np.isfinite(found.candidate_values)
-    return {
-        "candidate": found.candidate.label,
-        "baseline": found.baseline.label,
-        "region": found.region,
-        "metric": found.column.name,
-        "unit": found.column.unit,
-        "better": found.column.better,
-        "n": d.n,
-        "num_visits": len(found.visits),
-        "num_visits_candidate_only": len(found.only(found.candidate)),
-        "num_visits_baseline_only": len(found.only(found.baseline)),
-        "num_nonfinite": d.num_nonfinite,
-        "num_seeds_candidate": len(found.candidate.members),
-        "num_seeds_baseline": len(found.baseline.members),
-        "seed_standard_error": found.seed_standard_error,
-        "candidate_mean": float(found.candidate_values[finite].mean()) if d.n else math.nan,
-        "baseline_mean": float(found.baseline_values[finite].mean()) if d.n else math.nan,
-        "mean_difference": d.mean,
-        "ci95_low": d.ci95_low,
-        "ci95_high": d.ci95_high,
-        "median_difference": d.median,
-        "sd_difference": d.sd,
-        "p": d.p,
-        "p_holm": found.p_holm,
-        "p_method": d.p_method,
-        "smallest_p": d.smallest_p,
-        "rank_biserial": d.rank_biserial,
-        "cohens_dz": d.cohens_dz,
-        "num_wins": d.num_wins,
-        "num_ties": d.num_ties,
-        "num_losses": d.num_losses,
-        "win_rate": d.win_rate,
-    }
+    d = test.difference
+    finite = np.isfinite(test.baseline_values) & np.isfinite(test.candidate_values)
+    return ComparisonRow(
+        candidate=test.candidate.label,
+        baseline=test.baseline.label,
+        region=test.region,
+        metric=test.metric.name,
+        unit=test.metric.unit,
+        better=test.metric.better,
+        n=d.n,
+        num_visits=len(test.sessions),
+        num_visits_candidate_only=len(test.only(test.candidate)),
+        num_visits_baseline_only=len(test.only(test.baseline)),
+        num_nonfinite=d.num_nonfinite,
+        num_seeds_candidate=len(test.candidate.members),
+        num_seeds_baseline=len(test.baseline.members),
+        seed_standard_error=test.seed_standard_error,
+        candidate_mean=float(test.candidate_values[finite].mean()) if d.n else math.nan,
+        baseline_mean=float(test.baseline_values[finite].mean()) if d.n else math.nan,
+        mean_difference=d.mean,
+        ci95_low=d.ci95_low,
+        ci95_high=d.ci95_high,
+        median_difference=d.median,
+        sd_difference=d.sd,
+        p=d.p,
+        p_holm=test.p_holm,
+        p_method=d.p_method,
+        smallest_p=d.smallest_p,
+        rank_biserial=d.rank_biserial,
+        cohens_dz=d.cohens_dz,
+        num_wins=d.num_wins,
+        num_ties=d.num_ties,
+        num_losses=d.num_losses,
+        win_rate=d.win_rate,
+    )
 
 
-def panels(contests: Sequence[Contest], columns: Sequence[Column]) -> list[Panel]:
-    """What the picture shows: a panel a metric, a row a pair."""
-    found = []
-    for column in columns:
+def panels(tests: Sequence[PairedTest], metrics: Sequence[ComparedMetric]) -> list[Panel]:
+    """The panels of the figure: one a metric, with a row a pair."""
+    shown = []
+    for metric in metrics:
         rows = [
-            Differences(c.name, c.candidate_values - c.baseline_values, d.mean, d.ci95_low, d.ci95_high)
-            for c in contests
-            if c.column == column and (d := c.difference).n
+            Differences(t.name, t.candidate_values - t.baseline_values, d.mean, d.ci95_low, d.ci95_high)
+            for t in tests
+            if t.metric == metric and (d := t.difference).n
         ]
-        unit = "" if column.unit in ("", "1") else f" ({column.unit})"
-        label = f"|{column.label}|" if column.better == "zero" else column.label
-        found.append(Panel(f"difference in {label}{unit}", column.better == "higher", rows))
-    return [panel for panel in found if panel.rows]
+        unit = "" if metric.unit in ("", "1") else f" ({metric.unit})"
+        label = f"|{metric.label}|" if metric.better == "zero" else metric.label
+        shown.append(Panel(f"difference in {label}{unit}", metric.better == "higher", rows))
+    return [panel for panel in shown if panel.rows]

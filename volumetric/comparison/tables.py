@@ -1,41 +1,37 @@
-"""Reads finished evaluations: the rows of `per_subject.csv` and the run that they belong to."""
+"""Finished evaluations: tables of scores, the training runs behind them, and the metrics to compare."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from volumetric.errors import InputError
 from volumetric.metrics.table import METRICS
-
-TABLE = "per_subject.csv"
-_NEEDED = ("subject_id", "method", "region", "status", "data_range", "mask_rule")
-
-Row = dict[str, str]
-Visit = tuple[str, str]
-"""Subject and session."""
-Better = Literal["higher", "lower", "zero"]
+from volumetric.records.evaluation import (
+    DEFINITIONS_FILE,
+    INFO_FILE,
+    SCORES_FILE,
+    Better,
+    Definitions,
+    EvaluationInfo,
+    MetricDefinition,
+    RunIdentity,
+    ScoreRow,
+    ScoreTable,
+    SessionKey,
+    find_scores,
+)
 
 
 class ScoresError(InputError):
-    """A table of scores that cannot be used."""
+    """A table of scores that cannot be compared."""
 
 
-class Run(NamedTuple):
-    """The training run behind a table: its seed, and a hash of all its other settings."""
-
-    seed: int
-    settings_sha256: str
-
-
-class Column(NamedTuple):
-    """What a column of scores means."""
+class ComparedMetric(NamedTuple):
+    """A metric to compare, and which direction is good."""
 
     name: str
     label: str
@@ -44,59 +40,61 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scores:
+class ComparedTable:
     """One evaluation.
 
     Attributes:
-        label: how the output calls it.
+        label: its name in the output.
         path: its `per_subject.csv`.
-        rows: all rows, as text.
-        failed: visits with status `failed`.
-        run: the run behind it, or None where `evaluation.json` names none.
-        definitions: the content of `definitions.json`, empty without one.
+        scores: content of that file.
+        run: the training run behind it, or None where `evaluation.json` names none.
+        definitions: by column, from `definitions.json`; empty without one.
     """
 
     label: str
     path: Path
-    rows: tuple[Row, ...]
-    failed: tuple[Visit, ...]
-    run: Run | None
-    definitions: dict[str, dict[str, Any]]
+    scores: ScoreTable
+    run: RunIdentity | None
+    definitions: Mapping[str, MetricDefinition]
+
+    @property
+    def failed(self) -> list[SessionKey]:
+        """Sessions with status `failed`."""
+        return list(dict.fromkeys(row.key for row in self.scores.rows if row.status == "failed"))
 
     def methods(self, region: str) -> list[str]:
         """The methods with scored rows in a region."""
-        return list(dict.fromkeys(r["method"] for r in self.rows if r["status"] == "ok" and r["region"] == region))
+        return list(dict.fromkeys(row.method for row in self._scored() if row.region == region))
 
-    def visits(self, method: str, region: str) -> dict[Visit, Row]:
-        """The scored rows of a method in a region.
+    def sessions(self, method: str, region: str) -> dict[SessionKey, ScoreRow]:
+        """The scored rows of a method in a region, by session.
 
         Raises:
-            ScoresError: there are none, or two of one visit.
+            ScoresError: there are none, or two of one session.
         """
-        found: dict[Visit, Row] = {}
-        for row in self.rows:
-            if row["method"] == method and row["region"] == region and row["status"] == "ok":
-                if _visit(row) in found:
-                    raise ScoresError(
-                        f"{self.path}: {visit_name(_visit(row))} has two rows of method {method} in region {region}; "
-                        "a visit has one, so evaluate again"
-                    )
-                found[_visit(row)] = row
-        if not found:
-            there = sorted({f"{row['method']} in {row['region']}" for row in self.rows if row["status"] == "ok"})
+        rows: dict[SessionKey, ScoreRow] = {}
+        for row in self._scored():
+            if (row.method, row.region) != (method, region):
+                continue
+            if row.key in rows:
+                raise ScoresError(
+                    f"{self.path}: {row.name} has two rows of method {method} in region {region}; "
+                    "a session has one, so evaluate again"
+                )
+            rows[row.key] = row
+        if not rows:
+            scored = sorted({f"{row.method} in {row.region}" for row in self._scored()})
             raise ScoresError(
                 f"{self.path}: no scored row of method {method} in region {region}; it has "
-                f"{', '.join(there) or 'none at all'}; choose with --method and --region"
+                f"{', '.join(scored) or 'none at all'}; choose with --method and --region"
             )
-        return found
+        return rows
+
+    def _scored(self) -> list[ScoreRow]:
+        return [row for row in self.scores.rows if row.is_scored]
 
 
-def visit_name(visit: Visit) -> str:
-    """`ms01` or `ms01/study2`."""
-    return "/".join(filter(None, visit))
-
-
-def open_scores(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Scores]:
+def open_tables(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[ComparedTable]:
     """Read tables.
 
     Args:
@@ -104,7 +102,7 @@ def open_scores(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Score
         labels: one for each; default the names of the runs' folders.
 
     Raises:
-        ScoresError: no such table, no table of scores, a table twice, or labels that do not fit.
+        InputError: no such table, no table of scores, a table twice, or labels that do not fit.
     """
     files = [_find(path) for path in paths]
     if len({file.resolve() for file in files}) < len(files):
@@ -117,86 +115,51 @@ def open_scores(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Score
     return [_read(file, label) for file, label in zip(files, labels, strict=True)]
 
 
-def column(name: str, tables: Sequence[Scores]) -> Column:
-    """What a column means: by `METRICS`, else by the `definitions.json` beside a table.
+def compared_metric(name: str, tables: Sequence[ComparedTable]) -> ComparedMetric:
+    """The definition of a metric: from `METRICS`, else from the `definitions.json` beside a table.
 
     Raises:
-        ScoresError: no table has it, or nobody says which direction is good.
+        ScoresError: a table lacks it, or no definition states which direction is good.
     """
-    names = list(dict.fromkeys(key for table in tables for row in table.rows for key in row))
-    lacking = [table.label for table in tables if not any(name in row for row in table.rows)]
-    if lacking:
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean `{close[0]}`?" if close else f"the metrics are {', '.join(METRICS)}"
-        raise ScoresError(f"--metric {name}: {', '.join(lacking)} has no such column; {hint}")
+    _check_column(name, tables)
     if name in METRICS:
         metric = METRICS[name]
-        return Column(name, metric.label, metric.unit, metric.better)
+        return ComparedMetric(name, metric.label, metric.unit, metric.better)
     for table in tables:
-        definition = table.definitions.get(name, {})
-        if definition.get("better") in ("higher", "lower", "zero"):
-            label, unit = str(definition.get("label", name)), str(definition.get("unit", ""))
-            return Column(name, label, unit, definition["better"])
+        definition = table.definitions.get(name)
+        if definition is not None and definition.better is not None:
+            return ComparedMetric(name, definition.label or name, definition.unit, definition.better)
     raise ScoresError(f"--metric {name}: nothing says which direction is good; choose a metric: {', '.join(METRICS)}")
 
 
-def number(row: Row, name: str, path: Path) -> float:
-    """The number of a cell; NaN if it is empty.
-
-    Raises:
-        ScoresError: it holds something else.
-    """
-    text = row.get(name) or ""
-    try:
-        return float(text) if text else math.nan
-    except ValueError as error:
-        raise ScoresError(f"{path}: {name} of {visit_name(_visit(row))} is '{text}', expected a number") from error
-
-
-def _visit(row: Row) -> Visit:
-    return row["subject_id"], row.get("session_id", "")
+def _check_column(name: str, tables: Sequence[ComparedTable]) -> None:
+    lacking = [table.label for table in tables if name not in table.scores.metrics]
+    if lacking:
+        names = list(dict.fromkeys(metric for table in tables for metric in table.scores.metrics))
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean `{close[0]}`?" if close else f"the metrics are {', '.join(METRICS)}"
+        raise ScoresError(f"--metric {name}: {', '.join(lacking)} has no such column; {hint}")
 
 
 def _find(path: Path) -> Path:
-    for file in (path, path / TABLE, path / "metrics" / TABLE):
-        if file.is_file():
-            return file
-    raise ScoresError(
-        f"{path}: no table of scores, no {TABLE} and no metrics/{TABLE} there; name what `volumetric evaluate` wrote"
-    )
-
-
-def _read(path: Path, label: str) -> Scores:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            reader = csv.DictReader(file, restval="")
-            missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-            rows = tuple(reader)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ScoresError(f"{path}: not a table; name a {TABLE} of `volumetric evaluate`") from error
-    if missing:
-        raise ScoresError(f"{path}: the columns {', '.join(missing)} are missing; name a {TABLE}, not another table")
-    if any(None in row for row in rows):
-        raise ScoresError(f"{path}: a row has more cells than columns; evaluate again")
-    failed = tuple(dict.fromkeys(_visit(row) for row in rows if row["status"] == "failed"))
-    run = _json(path.with_name("evaluation.json")).get("run")
-    try:
-        known = Run(int(run["seed"]), str(run["settings_sha256"])) if run else None
-    except (KeyError, TypeError, ValueError) as error:
+    file = find_scores(path)
+    if file is None:
         raise ScoresError(
-            f"{path.with_name('evaluation.json')}: `run` is {run}, expected a seed and settings_sha256; evaluate again"
-        ) from error
-    return Scores(label, path, rows, failed, known, _json(path.with_name("definitions.json")))
+            f"{path}: no table of scores, no {SCORES_FILE} and no metrics/{SCORES_FILE} there; name what "
+            "`volumetric evaluate` wrote"
+        )
+    return file
 
 
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ScoresError(f"{path}: not JSON; evaluate again, or remove the file") from error
-    return content if isinstance(content, dict) else {}
+def _read(path: Path, label: str) -> ComparedTable:
+    info, definitions = path.with_name(INFO_FILE), path.with_name(DEFINITIONS_FILE)
+    return ComparedTable(
+        label,
+        path,
+        ScoreTable.read(path),
+        EvaluationInfo.read(info).run if info.is_file() else None,
+        Definitions.read(definitions).metrics if definitions.is_file() else {},
+    )
 
 
 def _labels(files: Sequence[Path]) -> list[str]:
@@ -204,7 +167,7 @@ def _labels(files: Sequence[Path]) -> list[str]:
     parts = []
     for file in files:
         *folders, name = (file.resolve() if ".." in file.parts else file.absolute()).parts
-        if name != TABLE:
+        if name != SCORES_FILE:
             folders.append(file.stem.removesuffix("_per_subject"))
         elif folders[-1] == "metrics":
             del folders[-1]
