@@ -1,6 +1,6 @@
-"""Tables of the site that the program itself provides: commands, configuration and metrics.
+"""Parts of the site that the program itself provides: commands, configuration, metrics and an example.
 
-MkDocs calls `on_page_markdown` for each page; a line `<!-- generated: NAME -->` becomes the table of that name.
+MkDocs calls `on_page_markdown` for each page; a line `<!-- generated: NAME -->` becomes the part of that name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ WORDS = {
     Path: "path",
     type(None): "`null`",
 }
+ROOT = Path(__file__).parents[2]
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Replace the markers of a page by their tables."""
-    return MARKER.sub(lambda match: TABLES[match[1]](), markdown)
+    """Replace the markers of a page by what they name."""
+    return MARKER.sub(lambda match: PARTS[match[1]](), markdown)
 
 
 def commands() -> str:
@@ -63,11 +64,17 @@ def metrics() -> str:
     return _table(["column", "name", "unit", "better", "formula", "source"], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {
+def example() -> str:
+    """The example of a MONAI pipeline."""
+    return f"```python\n{(ROOT / 'examples' / 'monai_pipeline.py').read_text()}```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
     "recipe": recipe,
     "metrics": metrics,
+    "example": example,
 }
 
 
