@@ -91,7 +91,7 @@ lint: $(STAMP)  ## ruff, mypy, and no function of the package above a complexity
 	  test -z "$$complex" || { echo "$$complex"; echo "error: split these functions; none may be more complex than 10 (rank B)"; exit 1; }
 
 docs: $(STAMP)  ## the documentation as a site, in site/, with warnings as errors
-	$(RUN_IN)mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN_IN)mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCAN and TRUTH to use your own
 	$(RUN_IN)python benchmarks/inference.py --whole-volume $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))
