@@ -25,7 +25,7 @@ INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability test-scale lint bench clean
+.PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability test-scale lint docs bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ setup: $(STAMP)  ## virtual environment with everything pinned (done once)
 
 $(STAMP): constraints.txt setup.cfg pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN_IN)pip install --quiet -c constraints.txt --editable '.[all,dev]'
+	$(RUN_IN)pip install --quiet -c constraints.txt --editable '.[all,dev,docs]'
 	touch $(STAMP)
 
 demo: data  ## simulated cohort -> model -> full T2w volumes -> scores -> a page to look at
@@ -89,6 +89,9 @@ lint: $(STAMP)  ## ruff, mypy, and no function of the package above a complexity
 	$(RUN_IN)mypy
 	@complex="$$($(RUN_IN)radon cc --show-complexity --min C volumetric)"; \
 	  test -z "$$complex" || { echo "$$complex"; echo "error: split these functions; none may be more complex than 10 (rank B)"; exit 1; }
+
+docs: $(STAMP)  ## the documentation as a site, in site/, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(RUN_IN)mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCAN and TRUTH to use your own
 	$(RUN_IN)python benchmarks/inference.py --whole-volume $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))

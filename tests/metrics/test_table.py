@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-from tests.conftest import REPOSITORY
 from volumetric.metrics import region
 from volumetric.metrics.error import (
     bias,
@@ -186,10 +183,3 @@ def test_nan_in_a_volume_is_refused_even_outside_the_regions(case: Case) -> None
     broken[0, 0, 0] = np.nan
     with pytest.raises(MetricError, match=r"prediction: .* the first at \(0, 0, 0\)"):
         score(case.truth, broken, {"brain": case.mask}, data_range=1.0)
-
-
-def test_the_page_of_definitions_is_the_tables() -> None:
-    made = subprocess.run(
-        [sys.executable, "docs/metrics.py"], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
-    assert made.stdout == (REPOSITORY / "docs" / "metrics.md").read_text()

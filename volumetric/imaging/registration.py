@@ -33,7 +33,7 @@ Matrix = NDArray[np.float64]
 TransformKind = Literal["rigid", "affine"]
 
 LEVELS_MM = (4.0, 2.0, 1.0)
-"""Isotropic voxels of the search, coarse to fine, for thick slices too: see docs/preparation.md."""
+"""Isotropic voxels of the search, coarse to fine, for thick slices too: see docs/explanation/preparation.md."""
 MAX_SHIFT_MM, MAX_TURN_DEG = 15.0, 12.0
 """Limits of a random start, along and about each axis, relative to the scanner's coordinates."""
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of the documentation: source, truth, prediction and signed error of one subject.
+"""Draws the figures of the documentation: source, truth, prediction and signed error of one subject.
 
 python docs/montage.py --source t1w.nii.gz --truth t2w.nii.gz --prediction sub-x_desc-synth_T2w.nii.gz --out x.png
 """
