@@ -22,7 +22,7 @@ def num_cores() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, torch, CUDA or OpenVINO says that memory ran out."""
+    """True for an error of Python, torch, CUDA or OpenVINO that says that memory ran out."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
 

@@ -146,7 +146,7 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
 
 
 def is_covariate(column: str) -> bool:
-    """Whether a column of this name is read as a covariate: neither a known column nor one misspelled."""
+    """True for a column that is read as a covariate: neither a known column nor one misspelled."""
     return _misspelled(column) is None
 
 
@@ -270,7 +270,7 @@ def _misspelled(column: str) -> str | None:
 
 
 def _one_letter_away(a: str, b: str) -> bool:
-    """Whether one insertion, deletion, exchange or swap of neighbors makes `a` into `b`; also other case or plural."""
+    """True if one insertion, deletion, exchange or swap of neighbors makes `a` into `b`; also other case or plural."""
     if a == b:
         return True
     if len(a) == len(b):

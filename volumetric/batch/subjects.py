@@ -39,7 +39,7 @@ class SubjectTask(Protocol[ItemT, LoadedT, ResultT, RecordT]):
     """The work of a batch command on one subject; `volumetric.batch` does all the rest."""
 
     def name(self, item: ItemT) -> str:
-        """How messages call the subject."""
+        """Name of the subject in messages."""
 
     def finished(self, item: ItemT) -> RecordT | None:
         """The record of a subject whose outputs are whole and still match its inputs, else None."""

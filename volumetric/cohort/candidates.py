@@ -118,7 +118,7 @@ def select(listing: Listing, root: Path) -> Selection:
 
 
 def relative(path: Path, root: Path) -> str:
-    """How messages name a file: from the searched folder if it lies in there, else in full."""
+    """Name of a file in messages: relative to the searched folder if it lies in there, else in full."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 

@@ -55,7 +55,7 @@ class DicomError(InputError):
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's preamble."""
+    """True for a file with DICOM's preamble."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"

@@ -1,1 +1,1 @@
-"""How good predictions are, subject by subject; `evaluate` is the front door. It reads files alone."""
+"""Quality of predictions, subject by subject; `evaluate` is the front door. Reads files alone."""

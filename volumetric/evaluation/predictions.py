@@ -207,7 +207,7 @@ def check_scale(scale: str) -> str:
 
 
 def _names(path: Path, row: ManifestRow) -> bool:
-    """Whether a file is named for a subject and session."""
+    """True for a file that is named for a subject and session."""
     name, subject = stem(path), row.subject_id.removeprefix("sub-")
     session = row.session_id.removeprefix("ses-")
     bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")

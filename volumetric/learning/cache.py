@@ -68,7 +68,7 @@ def cached(cache: Path, key: str, names: Collection[str], make: Callable[[], Map
 
 
 def _is_whole(folder: Path, names: Collection[str]) -> bool:
-    """Whether all arrays are there in full length; a folder that lacks some is logged."""
+    """True if all arrays are there in full length; a folder that lacks some is logged."""
     if not folder.is_dir():
         return False
     try:

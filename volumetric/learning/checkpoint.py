@@ -24,7 +24,7 @@ class CheckpointError(InputError):
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         step: optimizer steps done.

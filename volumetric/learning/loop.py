@@ -127,7 +127,7 @@ def _save(fabric: Fabric, optimization: Optimization, progress: Progress, row: H
 
 
 def patience_exhausted(config: RunConfig, history: Sequence[HistoryRow]) -> bool:
-    """Whether the last `validation.patience` validations brought no better PSNR."""
+    """True if the last `validation.patience` validations gave no better PSNR."""
     scores = [row.val_psnr_db for row in history if row.val_psnr_db is not None]
     patience = config.validation.patience
     if patience is None or not scores:

@@ -124,7 +124,7 @@ def _memory_advice(config: RunConfig) -> Iterator[None]:
 
 
 def memory_advice(config: RunConfig) -> str:
-    """What to lower, and to what, when the memory is too small."""
+    """Settings to lower when the memory is too small, each with a value."""
     size, batch, network = config.patch.size, config.patch.batch_size, config.network
     smaller = [max(network.stride, int(0.75 * side) // network.stride * network.stride) for side in size]
     ways = []

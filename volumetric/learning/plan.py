@@ -63,7 +63,7 @@ class CohortSummary:
 
     @property
     def is_fine(self) -> bool:
-        """Whether the brain is large in voxels."""
+        """True for a brain that is large in voxels."""
         return min(self.extent_vox) >= FINE_VOX
 
 

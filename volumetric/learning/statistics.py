@@ -28,7 +28,7 @@ class CohortStatistics:
         return AffineMap(center=self.target.mean, scale=self.target.sd)
 
     def describe(self, pairs: Sequence[TrainingPair]) -> TrainingStatistics:
-        """What `model.yaml` keeps of them."""
+        """Summary of them for `model.yaml`."""
         spacings = np.stack([pair.spacing_mm for pair in pairs]).round(4)
         low, high = spacings.min(axis=0).tolist(), spacings.max(axis=0).tolist()
         return TrainingStatistics(
@@ -52,7 +52,7 @@ def pool(pairs: Sequence[TrainingPair], config: RunConfig) -> CohortStatistics:
 
 
 def source_maps(pairs: Sequence[TrainingPair], config: RunConfig) -> tuple[AffineMap | StandardLandmarks, ...]:
-    """What the normalization learns from the training subjects, for each source; empty where it learns nothing."""
+    """Maps that the normalization learns from the training subjects, one a source; empty where it learns none."""
     name = config.intensity.source_normalization
     learn = NORMALIZERS[name].learn
     if learn is None:

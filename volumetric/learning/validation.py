@@ -90,7 +90,7 @@ def _write_figure(path: Path, pair: TrainingPair, prediction: NDArray[np.float32
 def prefer_whole_volume(
     network: nn.Module, spec: ModelSpec, pairs: Sequence[TrainingPair], device: torch.device
 ) -> bool:
-    """Whether one pass over the whole volume scores within 0.05 dB of windows, or better, on the validation subjects.
+    """True if one pass over the whole volume scores within 0.05 dB of windows, or better, on the validation subjects.
 
     False without any, for networks that take statistics of the window, and where the memory does not hold it.
     """

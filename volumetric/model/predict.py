@@ -217,7 +217,7 @@ def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.de
 
 
 def _warnings(spec: ModelSpec, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
-    """What is unlike the training scans."""
+    """Differences from the training scans, one sentence each."""
     warnings = []
     low, high = spec.training.spacing_mm_low, spec.training.spacing_mm_high
     sides = np.sort(spacing_mm(scan.affine))

@@ -121,7 +121,7 @@ def model_space_of(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | N
 
 
 def _margin_vox(scan: Space, model: Space) -> NDArray[np.int64]:
-    """How far beyond a mask on `scan` values reach that are smoothed for the voxels of `model`, and two voxels more.
+    """Reach beyond a mask on `scan` of values that are smoothed for the voxels of `model`, and two voxels more.
 
     Smoothing ends at four sigmas, and its sigma is less than half a voxel of the model.
     """

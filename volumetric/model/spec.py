@@ -38,7 +38,7 @@ class AffineMap(Section):
 
 
 class StandardLandmarks(Section):
-    """Where the landmarks of the training subjects lie on average, between 0 (1st percentile) and 1 (99th)."""
+    """Average landmarks of the training subjects, between 0 (1st percentile) and 1 (99th)."""
 
     landmarks: tuple[float, ...] = Field(min_length=len(LANDMARKS), max_length=len(LANDMARKS))
 
@@ -58,7 +58,7 @@ SOURCE_MAPS: dict[str, type[AffineMap] | type[StandardLandmarks]] = {"pooled": A
 
 
 class MaskSpec(Section):
-    """Where the model sees and writes anything."""
+    """Region that the model reads and writes."""
 
     kind: Literal["brain"] = "brain"
     rule: Literal["given, else nonzero, else deepbet"] = "given, else nonzero, else deepbet"

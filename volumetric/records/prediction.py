@@ -45,7 +45,7 @@ class WindowRecord(BaseModel):
 
 
 class PredictionSidecar(Record):
-    """How a prediction came about, in the JSON file beside it.
+    """Provenance of a prediction: the JSON file beside it.
 
     Attributes:
         Description: notice for whoever opens the image.

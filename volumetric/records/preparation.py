@@ -1,4 +1,4 @@
-"""What `prepare` writes about its subjects: `quality.csv`, and the sidecar beside the images of each."""
+"""Files of `prepare`: `quality.csv`, and the sidecar beside the images of each subject."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Quality(BaseModel):
 
 
 class PreparationSidecar(Record):
-    """How the prepared images of one subject came about.
+    """Provenance of the prepared images of one subject.
 
     Attributes:
         subject_id: subject, as in the manifest.

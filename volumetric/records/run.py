@@ -67,7 +67,7 @@ class HistoryRow(TableRow):
     val_ssim: float | None = None
 
     def values(self) -> dict[str, float]:
-        """What the row has, by column."""
+        """Values of the row by column."""
         return self.model_dump(exclude_none=True)
 
     def to_cells(self) -> dict[str, Cell]:

@@ -22,7 +22,7 @@ class Settings(Record):
     REMEDY: ClassVar[str] = "choose another --out, or start over with --fresh"
 
     def began(self, folder: Path) -> bool:
-        """Whether the folder was begun with these settings; False where it was not begun at all.
+        """True if the folder was begun with these settings, False if it was not begun at all.
 
         Raises:
             OutputError: it was begun with others; the message names every difference.

@@ -46,7 +46,7 @@ class PredictionFolder:
         self._timings = {row.key: row for row in TimingRow.read_if_usable(path / TIMINGS) or []}
 
     def image(self, case: InferenceCase) -> Path:
-        """Where the prediction of a case lies."""
+        """Path of the prediction of a case."""
         return self._path / case.output
 
     def check_owners(self, cases: Sequence[InferenceCase]) -> None:
@@ -105,7 +105,7 @@ class PredictionFolder:
 
 
 def _other_owner(case: InferenceCase, sidecar: PredictionSidecar) -> str | None:
-    """Whose prediction a sidecar is beside, or None where it is the case's own."""
+    """Owner of the prediction beside a sidecar, or None if that is the case itself."""
     if (sidecar.subject_id, sidecar.session_id) != case.key:
         return f"{_name(sidecar.subject_id, sidecar.session_id)} ({', '.join(sidecar.Sources)})"
     for contrast, before in zip(sidecar.sources, sidecar.Sources, strict=True):

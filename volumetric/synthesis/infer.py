@@ -185,7 +185,7 @@ class _Synthesis:
         return ["the model was trained on prepared scans; if this one is raw, give --prepare"]
 
     def _is_current(self, sidecar: PredictionSidecar) -> bool:
-        """Whether a prediction comes from this model and these settings; on which device makes no difference."""
+        """True for a prediction of this model and these settings; the device makes no difference."""
         model = self._model
         return (
             sidecar.model_sha256 == model.sha256

@@ -27,7 +27,7 @@ class NiftiReader(ImageReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Whether all files end in `.nii` or `.nii.gz`."""
+        """True if all files end in `.nii` or `.nii.gz`."""
         return all(str(name).endswith(SUFFIXES) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[Path]:

@@ -102,7 +102,7 @@ class NormalizeInMaskd(MapTransform, InvertibleTransform):
 def learn_in_mask(
     data: Iterable[Mapping[Hashable, Any]], key: str, method: SourceNormalization, mask_key: str = "mask"
 ) -> Statistics:
-    """What `nyul` or `pooled` learns from a cohort; nothing for the others.
+    """Numbers that `nyul` or `pooled` learns from a cohort; none for the other methods.
 
     Args:
         data: dictionaries with the volume `(1, I, J, K)` in reference units under `key`, and its mask.

@@ -38,7 +38,7 @@ class ConversionError(InputError):
 
 
 def is_installed() -> bool:
-    """Whether OpenVINO can be imported."""
+    """True if OpenVINO can be imported."""
     return find_spec("openvino") is not None
 
 

@@ -51,5 +51,5 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def num_parameters(network: nn.Module) -> int:
-    """How many numbers training changes."""
+    """Number of trained weights."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
