@@ -16,7 +16,7 @@ from torch import nn
 from volumetric.config.inference import Device, InferenceOptions
 from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
-from volumetric.imaging.geometry import Space, spacing_mm
+from volumetric.imaging.geometry import Space
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
@@ -24,12 +24,10 @@ from volumetric.model.networks import channels_last
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
+from volumetric.model.training_range import training_range_warnings
 from volumetric.model.units import in_network_units
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
 from volumetric.subject import check_one_grid
-
-_ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
-
 
 _DEFAULTS = InferenceOptions()
 
@@ -176,7 +174,7 @@ class Model:
             space=space,
             volume=in_network_units(self.spec, sources, space.mask),
             plan=self._plan(space.mask),
-            warnings=_warnings(self.spec, scan, sources, space.mask),
+            warnings=training_range_warnings(self.spec, scan, sources, space.mask),
         )
 
     def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
@@ -214,27 +212,6 @@ def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.de
         overlap=None if whole_volume else overlap,
         whole_volume=whole_volume,
     )
-
-
-def _warnings(spec: ModelSpec, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, ...]:
-    """Differences from the training scans, one sentence each."""
-    warnings = []
-    low, high = spec.training.spacing_mm_low, spec.training.spacing_mm_high
-    sides = np.sort(spacing_mm(scan.affine))
-    if (sides < 0.67 * np.sort(low)).any() or (sides > 1.5 * np.sort(high)).any():
-        size = " x ".join(f"{side:.2f}" for side in spacing_mm(scan.affine))
-        warnings.append(f"voxels of {size} mm lie far outside those of the training scans ({low} to {high} mm)")
-    for contrast, source in zip(spec.sources, sources, strict=True):
-        quantiles = spec.training.source_quantiles[contrast]
-        inside = source[mask]
-        lower, upper = np.quantile(inside[:: max(1, inside.size // _ENOUGH_VOXELS)], [0.25, 0.75])
-        spread = quantiles[3] - quantiles[1]
-        if abs(lower - quantiles[1]) > spread or abs(upper - quantiles[3]) > spread:
-            warnings.append(
-                f"the {contrast} intensities (quartiles {lower:.2f}, {upper:.2f} of the median) are unlike "
-                f"those of the training scans ({quantiles[1]:.2f}, {quantiles[3]:.2f})"
-            )
-    return tuple(warnings)
 
 
 def plan_for(
