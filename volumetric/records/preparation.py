@@ -1,4 +1,4 @@
-"""What `prepare` writes about its subjects: `quality.csv`, and the sidecar beside the images of each."""
+"""Files of `prepare`: `quality.csv`, and the sidecar beside the images of each subject."""
 
 from __future__ import annotations
 
