@@ -23,6 +23,7 @@ from volumetric.outputs import OutputError, hash_bytes
 from volumetric.preparation import prepare as prepare_module
 from volumetric.preparation.prepare import PreparationError, prepare
 from volumetric.records.preparation import PreparationSidecar, QualityRow
+from volumetric.records.record import RecordError
 from volumetric.synthesis.infer import infer
 
 QUICK = [
@@ -288,6 +289,6 @@ def test_a_damaged_settings_file_is_one_sentence(one_prepared):
     manifest, folder = one_prepared
     (folder.parent / "settings.json").write_text('{"bias": ')
     result = prepare_by_command(manifest, folder.parent)
-    assert isinstance(result.exception, OutputError)
+    assert isinstance(result.exception, RecordError)
     assert "settings.json" in str(result.exception)
     assert "--fresh" in str(result.exception)

@@ -56,15 +56,15 @@ def page(browser, files, request):
         viewport={"width": 1300, "height": 900}, reduced_motion="reduce", color_scheme="light"
     )
     tab = context.new_page()
-    said, asked = [], []
+    said, requested = [], []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("request", lambda request: requested.append(request.url))
     tab.goto(page_file.as_uri())
     yield tab
     context.close()
     assert said == []
-    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
+    assert [url for url in requested if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from volumetric.reporting.notes import warnings
 from volumetric.reporting.provenance import provenance_facts
 from volumetric.reporting.results import EvaluationResults
 from volumetric.reporting.selection import SelectedSubject
-from volumetric.reporting.table import SubjectTable, subject_table
+from volumetric.reporting.table import PageTable, subject_table
 
 _CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
 _ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
@@ -49,7 +49,7 @@ class ScriptData:
         agreements: of the tissue means.
     """
 
-    table: SubjectTable
+    table: PageTable
     region: str
     curves: TrainingCurves
     agreements: list[Agreement]

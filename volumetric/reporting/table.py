@@ -25,7 +25,7 @@ class TableSubject:
 
 
 @dataclass(frozen=True)
-class SubjectTable:
+class PageTable:
     """Scores by column.
 
     Attributes:
@@ -45,7 +45,7 @@ class SubjectTable:
     values: dict[str, dict[str, ScoreColumns]]
 
 
-def subject_table(results: EvaluationResults, shown: Collection[SessionKey]) -> SubjectTable:
+def subject_table(results: EvaluationResults, shown: Collection[SessionKey]) -> PageTable:
     """Arrange the scores by column.
 
     Args:
@@ -58,7 +58,7 @@ def subject_table(results: EvaluationResults, shown: Collection[SessionKey]) -> 
     scored = [row for row in results.table.rows if row.is_scored]
     values = _values(scored, results.table.metrics, place)
     covariates = {name: _covariate(results.table.rows, name, place) for name in results.table.covariates}
-    return SubjectTable(
+    return PageTable(
         subjects=[TableSubject(key.name, key in errors, errors.get(key, ""), key in shown) for key in sessions],
         metrics=results.metrics,
         methods=list(values),

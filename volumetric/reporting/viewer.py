@@ -147,6 +147,6 @@ def niivue_script() -> str:
     path = Path(package.origin).parent / "_assets" / "js" / "niivue.umd.js"
     if not path.is_file():
         raise ViewerError(
-            f"{path}: nilearn is expected to bring the 3D viewer there; pip install 'nilearn>=0.14', or --viewer none"
+            f"{path}: the 3D viewer of nilearn is expected there; pip install 'nilearn>=0.14', or --viewer none"
         )
     return path.read_text(encoding="utf-8").replace("</script", "<\\/script").replace("<!--", "<\\!--")
