@@ -59,7 +59,7 @@ def _exclusions_of(test: PairedTest) -> list[str]:
 
 
 def limits(tests: Sequence[PairedTest]) -> list[str]:
-    """What the numbers of subjects, ties and tests allow at all."""
+    """Limits that the numbers of subjects, ties and tests set."""
     with_values = [t for t in tests if t.difference.n]
     notes = [f"{t.name}, {t.metric.name}: no subject has two finite values." for t in tests if not t.difference.n]
     for n in sorted({t.difference.n for t in with_values}):
@@ -69,7 +69,7 @@ def limits(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _limit_of(n: int, *, num_tests: int) -> list[str]:
-    """What n subjects can show."""
+    """The limit of n subjects, if it is within reach."""
     smallest = min(1.0, 2.0 ** (1 - n))
     if n < _FEW:
         return [
@@ -131,7 +131,7 @@ def seed_sentences(rows: Sequence[SeedRow]) -> list[str]:
 
 
 def seed_limits(tests: Sequence[PairedTest]) -> list[str]:
-    """How the differences between groups of seeds compare with the spread over seeds."""
+    """Differences between groups of seeds beside the spread over seeds."""
     notes = []
     for test in tests:
         error, ratio = test.seed_standard_error, abs(test.difference.mean) / (test.seed_standard_error or math.nan)
@@ -146,7 +146,7 @@ def seed_limits(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def single_seed() -> list[str]:
-    """What a comparison of single trainings leaves open."""
+    """The open question of a comparison of single trainings."""
     return [
         "No configuration is given with several seeds: the tests speak of these predictions, not of what another "
         "training with the same settings would give."

@@ -1,1 +1,1 @@
-"""How good predictions are, subject by subject; `evaluate` is the front door. It reads files alone."""
+"""Scores of predictions, subject by subject; `evaluate` is the front door. It reads files alone."""

@@ -123,7 +123,7 @@ class ScoreRow(TableRow):
 
     @property
     def is_scored(self) -> bool:
-        """Whether the row has metrics."""
+        """True for a row with metrics."""
         return self.status == "ok"
 
 
