@@ -13,6 +13,7 @@ from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
 from volumetric.records.evaluation import SessionKey, SubjectScores
 from volumetric.records.prediction import PredictionRow
+from volumetric.records.settings import PhantomSettings
 
 SESSIONS = [("t0", "", "train"), ("t1", "", "train"), ("a", "b", "test"), ("a_b", "", "test")]
 
@@ -111,6 +112,12 @@ def test_hole_9h_damaged_settings_of_the_run_are_one_sentence(cohort, content):
     assert str(result.exception).startswith(f"{cohort / 'settings.json'}: ")
     assert "train again with --fresh, or move the predictions" in str(result.exception)
     assert not (cohort / "out").exists()
+
+
+def test_settings_of_a_simulated_cohort_beside_the_predictions_are_no_run(cohort):
+    PhantomSettings(seed=0, spacing_mm=1.0, recipe=1).begin(cohort)
+    assert evaluate(cohort).exit_code == 0
+    assert json.loads((cohort / "out" / "evaluation.json").read_text())["run"] is None
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"format_version": 99}'])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from volumetric.cohort.candidates import Candidate, Listing, SessionKey, Skipped, relative
+from volumetric.cohort.candidates import Candidate, Listing, SessionIds, Skipped, relative
 from volumetric.cohort.tables import SubjectTable, read_table
 from volumetric.imaging.nifti import SUFFIXES, stem
 from volumetric.manifest import is_covariate
@@ -148,9 +148,9 @@ def _inherits(sidecar: Path, name: BidsName) -> bool:
     return suffix == name.suffix and set(pairs) <= known
 
 
-def _covariates(root: Path) -> tuple[dict[SessionKey, dict[str, str]], list[Skipped]]:
+def _covariates(root: Path) -> tuple[dict[SessionIds, dict[str, str]], list[Skipped]]:
     """Covariates of subjects from participants.tsv, and of sessions from sub-*/sub-*_sessions.tsv."""
-    covariates: dict[SessionKey, dict[str, str]] = {}
+    covariates: dict[SessionIds, dict[str, str]] = {}
     skipped: list[Skipped] = []
     participants = root / "participants.tsv"
     if participants.is_file():

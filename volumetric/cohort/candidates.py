@@ -19,7 +19,7 @@ from volumetric.manifest import CONTRASTS, LABELS, PATH_COLUMNS, ManifestRow
 MAX_READERS = 4
 """Scans that are read at once: each is held in memory whole."""
 
-SessionKey = tuple[str, str]
+SessionIds = tuple[str, str]
 """Ids of the subject and the session."""
 
 
@@ -59,7 +59,7 @@ class Candidate:
     covariates: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def key(self) -> SessionKey:
+    def key(self) -> SessionIds:
         """The subject and session."""
         return self.subject_id, self.session_id
 
@@ -76,7 +76,7 @@ class Listing:
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...] = ()
-    covariates: Mapping[SessionKey, Mapping[str, str]] = field(default_factory=dict)
+    covariates: Mapping[SessionIds, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def relative(path: Path, root: Path) -> str:
 
 def _take_first_readable(
     candidates: Sequence[Candidate], spaces: Mapping[tuple[Path, str], Space | str], root: Path
-) -> tuple[dict[SessionKey, dict[str, Candidate]], list[Skipped]]:
+) -> tuple[dict[SessionIds, dict[str, Candidate]], list[Skipped]]:
     """The candidate of each session and column, and the others with the reasons."""
-    sessions: dict[SessionKey, dict[str, Candidate]] = {}
+    sessions: dict[SessionIds, dict[str, Candidate]] = {}
     skipped = []
     for candidate in sorted(candidates, key=lambda c: (*c.rank, c.path.as_posix())):
         files = sessions.setdefault(candidate.key, {})
@@ -143,7 +143,7 @@ def _take_first_readable(
 
 
 def _row(
-    key: SessionKey, files: Mapping[str, Candidate], covariates: Mapping[SessionKey, Mapping[str, str]]
+    key: SessionIds, files: Mapping[str, Candidate], covariates: Mapping[SessionIds, Mapping[str, str]]
 ) -> ManifestRow:
     """The row of a session; covariates of the session come before those of the subject, and these before a file's."""
     subject, session = key

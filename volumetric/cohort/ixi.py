@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from volumetric.cohort.candidates import Candidate, Listing, SessionKey, Skipped, relative
+from volumetric.cohort.candidates import Candidate, Listing, SessionIds, Skipped, relative
 from volumetric.cohort.folders import nifti_files
 from volumetric.cohort.tables import SubjectTable, TableError, read_table
 
@@ -48,14 +48,14 @@ def find(root: Path, spreadsheet: Path | None = None) -> Listing:
             rule = "the same scan lies in two places: the first by name is taken"
             column = COLUMNS[match["contrast"]]
             candidates.append(Candidate(path, subject, session, column, rule=rule, covariates=covariates))
-    subjects: dict[SessionKey, dict[str, str]] = {}
+    subjects: dict[SessionIds, dict[str, str]] = {}
     if spreadsheet is not None:
         subjects, conflicts = read_spreadsheet(spreadsheet)
         skipped += conflicts
     return Listing(tuple(candidates), tuple(skipped), subjects)
 
 
-def read_spreadsheet(path: Path) -> tuple[dict[SessionKey, dict[str, str]], list[Skipped]]:
+def read_spreadsheet(path: Path) -> tuple[dict[SessionIds, dict[str, str]], list[Skipped]]:
     """Age (years) and sex (M, F) of each subject, and the cells that contradict each other.
 
     Raises:
@@ -70,7 +70,7 @@ def read_spreadsheet(path: Path) -> tuple[dict[SessionKey, dict[str, str]], list
         )
     table = read_table(path, "IXI_ID")
     age, sex = _age_and_sex_columns(table, path)
-    subjects: dict[SessionKey, dict[str, str]] = {}
+    subjects: dict[SessionIds, dict[str, str]] = {}
     for name, cells in table.cells.items():
         number = name.upper().removeprefix("IXI").removesuffix(".0")
         if number.isdigit():

@@ -69,7 +69,7 @@ def limits(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _limit_of(n: int, *, num_tests: int) -> list[str]:
-    """Limit of a paired test on n subjects."""
+    """The limit of n subjects, if it is within reach."""
     smallest = min(1.0, 2.0 ** (1 - n))
     if n < _FEW:
         return [
@@ -131,7 +131,7 @@ def seed_sentences(rows: Sequence[SeedRow]) -> list[str]:
 
 
 def seed_limits(tests: Sequence[PairedTest]) -> list[str]:
-    """Differences between groups of seeds, beside the spread over seeds."""
+    """Differences between groups of seeds beside the spread over seeds."""
     notes = []
     for test in tests:
         error, ratio = test.seed_standard_error, abs(test.difference.mean) / (test.seed_standard_error or math.nan)
@@ -146,7 +146,7 @@ def seed_limits(tests: Sequence[PairedTest]) -> list[str]:
 
 
 def single_seed() -> list[str]:
-    """Limit of a comparison of single trainings."""
+    """The open question of a comparison of single trainings."""
     return [
         "No configuration is given with several seeds: the tests speak of these predictions, not of what another "
         "training with the same settings would give."

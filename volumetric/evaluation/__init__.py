@@ -1,1 +1,1 @@
-"""Quality of predictions, subject by subject; `evaluate` is the front door. Reads files alone."""
+"""Scores of predictions, subject by subject; `evaluate` is the front door. It reads files alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from volumetric.config.choices import Device
 from volumetric.errors import InputError
 from volumetric.evaluation.baselines import TrainingIntensities, pool_training
 from volumetric.evaluation.identity import BlockMeans, find_swap
-from volumetric.evaluation.predictions import PredictionFolder, check_scale, open_predictions
+from volumetric.evaluation.predictions import PredictionSet, check_scale, open_predictions
 from volumetric.evaluation.repeatability import repeatability_rows
 from volumetric.evaluation.scoring import ScoringSettings, ScoringTask
 from volumetric.evaluation.summary import summary_rows
@@ -39,6 +38,8 @@ from volumetric.records.evaluation import (
     SubjectScores,
     SummaryRow,
 )
+from volumetric.records.record import RecordError
+from volumetric.records.settings import SETTINGS_FILE, PhantomSettings, PreparationSettings, RunSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def evaluate(
 
 
 def _prepare(
-    folder: PredictionFolder,
+    folder: PredictionSet,
     manifest: Manifest,
     source: str | None,
     target: str | None,
@@ -189,18 +190,29 @@ def _run_identity(predictions: Path) -> RunIdentity | None:
     Raises:
         EvaluationError: its settings are damaged.
     """
-    file = predictions.absolute().parent / "settings.json"
+    file = predictions.absolute().parent / SETTINGS_FILE
     if not file.is_file():
         return None
     try:
-        settings = dict(json.loads(file.read_text(encoding="utf-8")))
-        seed = int(settings.pop("seed", 0))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        settings = RunSettings.read(file)
+    except RecordError as error:
+        if any(_reads(kind, file) for kind in (PreparationSettings, PhantomSettings)):
+            return None
         raise EvaluationError(
-            f"{file}: these are no settings of a training run ({error}); train again with --fresh, or move the "
-            "predictions out of this folder"
+            f"{str(error).removesuffix(f'; {RunSettings.REMEDY}')}; train again with --fresh, or move the predictions "
+            "out of this folder"
         ) from error
-    return RunIdentity(seed=seed, settings_sha256=hash_json(settings), folder=str(file.parent))
+    # What the file holds, so that a field that a later version adds changes no hash.
+    rest = settings.model_dump(mode="json", exclude={"seed"}, exclude_unset=True)
+    return RunIdentity(seed=settings.seed, settings_sha256=hash_json(rest), folder=str(file.parent))
+
+
+def _reads(kind: type[Settings], file: Path) -> bool:
+    try:
+        kind.read(file)
+    except RecordError:
+        return False
+    return True
 
 
 def _without_swaps(
@@ -223,7 +235,7 @@ def _without_swaps(
     return checked
 
 
-def _data_range(folder: PredictionFolder, training: TrainingIntensities) -> float:
+def _data_range(folder: PredictionSet, training: TrainingIntensities) -> float:
     """That of the model, else that of the training subjects."""
     pooled = training.target.data_range() if training.num_subjects else None
     if folder.sidecar is None:

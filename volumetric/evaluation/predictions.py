@@ -22,7 +22,7 @@ class PredictionsError(InputError):
 
 
 @dataclass(frozen=True)
-class PredictionFolder:
+class PredictionSet:
     """A folder of predictions.
 
     Attributes:
@@ -116,7 +116,7 @@ class PredictionFolder:
         return [file for file in sorted(self.folder.glob(pattern)) if file.name.endswith(SUFFIXES)]
 
 
-def open_predictions(folder: Path, pattern: str | None = None) -> PredictionFolder:
+def open_predictions(folder: Path, pattern: str | None = None) -> PredictionSet:
     """Open a folder of predictions, or a run folder with one in it.
 
     Args:
@@ -131,10 +131,10 @@ def open_predictions(folder: Path, pattern: str | None = None) -> PredictionFold
         raise PredictionsError(f"{folder}: there is no such folder; name the folder that infer wrote")
     if pattern is not None:
         _check_pattern(pattern)
-        return PredictionFolder(folder, pattern=pattern)
+        return PredictionSet(folder, pattern=pattern)
     folder = next((f for f in (folder, folder / "predictions") if (f / PREDICTIONS).is_file()), folder)
     if not (folder / PREDICTIONS).is_file():
-        return PredictionFolder(folder)
+        return PredictionSet(folder)
     table = {SessionKey(*row.key): row for row in PredictionRow.read_table(folder / PREDICTIONS)}
     return _with_sidecars(folder, table)
 
@@ -156,7 +156,7 @@ def read_sidecar(prediction: Path) -> PredictionSidecar | None:
         return None
 
 
-def _with_sidecars(folder: Path, table: Mapping[SessionKey, PredictionRow]) -> PredictionFolder:
+def _with_sidecars(folder: Path, table: Mapping[SessionKey, PredictionRow]) -> PredictionSet:
     sidecars: dict[SessionKey, PredictionSidecar] = {}
     damaged: dict[SessionKey, str] = {}
     for key, row in table.items():
@@ -169,7 +169,7 @@ def _with_sidecars(folder: Path, table: Mapping[SessionKey, PredictionRow]) -> P
             damaged[key] = str(error)
     for key, sidecar in sidecars.items():
         _check_same_model(next(iter(sidecars.values())), sidecar, sidecar_path(folder / table[key].path))
-    return PredictionFolder(folder, table, sidecars, damaged)
+    return PredictionSet(folder, table, sidecars, damaged)
 
 
 _MUST_AGREE: Mapping[str, Callable[[PredictionSidecar], object]] = {
@@ -207,7 +207,7 @@ def check_scale(scale: str) -> str:
 
 
 def _names(path: Path, row: ManifestRow) -> bool:
-    """True for a file that is named for a subject and session."""
+    """True for a file that is named for this subject and session."""
     name, subject = stem(path), row.subject_id.removeprefix("sub-")
     session = row.session_id.removeprefix("ses-")
     bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")

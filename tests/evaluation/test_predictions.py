@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from volumetric.evaluation.predictions import PredictionsError, check_scale, open_predictions
+from volumetric.manifest import ManifestRow
+from volumetric.records.prediction import PredictionRow
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return open_predictions(folder)
+
+
+@pytest.mark.parametrize("name", ["p1.nii.gz", "p1.nii", "sub-p1.nii.gz", "deep/sub-p1_desc-x_T2w.nii.gz"])
+def test_a_file_is_found_by_its_name(tmp_path, name):
+    assert touch(tmp_path, name, "p10.nii.gz", "p1.json").find(ManifestRow("p1")) == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["p1_s2.nii.gz", "sub-p1_ses-s2_T2w.nii.gz"])
+def test_a_session_is_part_of_the_name(tmp_path, name):
+    folder = touch(tmp_path, name, "sub-p1_ses-s20_T2w.nii.gz")
+    assert folder.find(ManifestRow("p1", "s2")) == tmp_path / name
+
+
+def test_no_file_and_two_files_are_named(tmp_path):
+    folder = touch(tmp_path, "p1.nii.gz", "sub-p1_T2w.nii.gz")
+    with pytest.raises(PredictionsError, match=r"subject p1: 2 files are \(p1.nii.gz, sub-p1_T2w.nii.gz\)"):
+        folder.find(ManifestRow("p1"))
+    with pytest.raises(PredictionsError, match=r"subject p2: no file is named .* sub-p2_\*.nii.gz; .*--pattern"):
+        folder.find(ManifestRow("p2"))
+
+
+def test_a_table_decides_and_a_run_folder_leads_to_it(tmp_path):
+    rows = [
+        PredictionRow(subject_id="p1", path="x/other.nii.gz", status="ok"),
+        PredictionRow(subject_id="p2", status="failed", error="no scan"),
+    ]
+    PredictionRow.write_table(tmp_path / "predictions" / "predictions.csv", rows)
+    folder = open_predictions(tmp_path)
+    assert folder.folder == tmp_path / "predictions"
+    assert folder.find(ManifestRow("p1")) == tmp_path / "predictions" / "x" / "other.nii.gz"
+    assert folder.sidecar is None
+    with pytest.raises(PredictionsError, match="subject p2: inference failed: no scan"):
+        folder.find(ManifestRow("p2"))
+    with pytest.raises(PredictionsError, match=r"subject p3: no prediction in .*; run infer"):
+        folder.find(ManifestRow("p3"))
+
+
+def test_each_session_gets_its_prediction_or_the_reason_and_none_gets_that_of_another(tmp_path):
+    folder = touch(tmp_path, "a_b.nii.gz", "c.nii.gz")
+    rows = [ManifestRow("a", "b"), ManifestRow("a_b"), ManifestRow("c"), ManifestRow("d")]
+    matches = folder.match(rows)
+    assert matches["c", ""] == tmp_path / "c.nii.gz"
+    assert "belongs to a/b and a_b" in str(matches["a", "b"])
+    assert "belongs to a/b and a_b" in str(matches["a_b", ""])
+    assert "no file is named" in str(matches["d", ""])
+
+
+def test_a_pattern_takes_ids_as_they_are_written(tmp_path):
+    touch(tmp_path, "p[1]/x_synth.nii.gz", "p1/x_synth.nii.gz")
+    folder = open_predictions(tmp_path, "{subject_id}/*_synth.nii.gz")
+    assert folder.find(ManifestRow("p[1]")) == tmp_path / "p[1]" / "x_synth.nii.gz"
+
+
+@pytest.mark.parametrize("scale", ["reference", "own-median", "250", "0.5"])
+def test_scales_that_are_some(scale):
+    assert check_scale(scale) == scale
+
+
+def test_a_folder_that_is_none_is_named():
+    with pytest.raises(PredictionsError, match="there is no such folder"):
+        open_predictions(Path("/nowhere/at/all"))
