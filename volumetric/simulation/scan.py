@@ -99,7 +99,7 @@ class SimulatedScan:
 
 
 def draw_subject(rng: np.random.Generator, template: Template) -> SubjectParameters:
-    """Draw all numbers of one subject. The ranges are fixed; `docs/explanation/simulation.md` lists and explains them."""
+    """Draw all numbers of one subject. `docs/explanation/simulation.md` lists and explains the fixed ranges."""
     shape = draw_shape(rng)
     field_strength = float(rng.choice(FIELD_STRENGTHS))
     return SubjectParameters(
