@@ -3,8 +3,8 @@
 python benchmarks/ablation.py --out runs/ablation --steps 400 mni.csv brats.csv
 
 Each fit trains on the rows of split `train` with the same steps and seed, and is scored in model space on every other
-row, in the brain. `window difference` is what the norm does to the picture: root mean square difference between
-overlapping windows and one pass over the whole head, in percent of the truth's SD. Finished fits are not repeated.
+row, in the brain. `window difference` is what the norm does to the prediction: root mean square difference between
+overlapping windows and one pass over the whole volume, in percent of the truth's SD. Finished fits are not repeated.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ FITS: dict[str, list[str]] = {
 
 
 def fit(name: str, changes: list[str], manifests: list[Path], steps: int, out: Path) -> list[dict[str, object]]:
-    """Train one, and score it on the people it has not seen."""
+    """Train one, and score it on subjects that it has not seen."""
     run = out / name.replace(" ", "_").replace(":", "").replace(",", "").replace("+", "and")
     done = run / "scores.json"
     if done.is_file():
@@ -77,7 +77,7 @@ def fit(name: str, changes: list[str], manifests: list[Path], steps: int, out: P
 
 
 def score(model: Model, pair: TrainingPair, config: RunConfig) -> dict[str, object]:
-    """PSNR, SSIM and the window difference of one person."""
+    """PSNR, SSIM and the window difference of one subject."""
     mask = pair.mask[0]
     stride = config.network.stride
     whole = tuple(-(-side // stride) * stride for side in mask.shape)

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("subject")
     parser.add_argument("--region", default="brain")
-    parser.add_argument("--other", help="the person to swap with; default the first other")
+    parser.add_argument("--other", help="the subject to swap with; default the first other")
     args = parser.parse_args()
     manifest = read_manifest(args.manifest)
     rows = {row.subject_id: row for row in manifest.rows}

@@ -1,4 +1,4 @@
-"""One whole head and many, file to file: `volumetric` against plain MONAI with the same weights, and against the floor.
+"""One volume and many, file to file: `volumetric` against plain MONAI with the same weights, and against the floor.
 
     python benchmarks/inference.py [--model runs/mine --scan t1w.nii.gz --truth t2w.nii.gz] [--whole-volume] [--runs 5]
 
@@ -69,7 +69,7 @@ def _inference_options(options: argparse.Namespace) -> InferenceOptions:
 
 
 def _one_head(model: Model, scan: Path, truth: Path | None, folder: Path, runs: int) -> None:
-    """File to file, pair by pair, and the pictures' quality where there is a truth."""
+    """File to file, pair by pair, and the quality of the predictions where there is a truth."""
     outputs = {name: folder / f"{name}.nii.gz" for name in ("ours", "plain")}
 
     def ours() -> None:
@@ -166,7 +166,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scan", type=Path, help="a brain-extracted T1w at the model's spacing")
-    parser.add_argument("--truth", type=Path, help="its T2w, to compare the pictures")
+    parser.add_argument("--truth", type=Path, help="its T2w, to score the predictions")
     parser.add_argument("--model", type=Path, help="a run folder")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of the untrained weights")
     parser.add_argument("--whole-volume", action="store_true")

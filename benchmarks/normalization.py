@@ -1,9 +1,9 @@
-"""How alike tissues of different people are after each normalization, and how long it takes a scan.
+"""Spread of tissues over subjects after each normalization, and how long it takes a scan.
 
 OMP_NUM_THREADS=1 python benchmarks/normalization.py --contrast t1w mni.csv brats.csv
 
 Each scan is normalized at its own spacing, in its brain mask; `pooled` and `nyul` learn from the rows of split `train`.
-Tissues are told apart by Otsu's two thresholds on the T1w, which no normalization uses. A spread is the SD over people
+Tissues are separated by Otsu's two thresholds on the T1w, which no normalization uses. A spread is the SD over subjects
 of a tissue's median, in percent of the mean distance from the 5th to the 95th percentile: so it does not depend on
 where a normalization puts its 0 and its 1. `cv` is that SD in percent of the mean, where the mean is larger than it.
 """
@@ -35,7 +35,7 @@ def tissues(t1w: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int
     return np.digitize(inside, thresholds)
 
 
-def person(row: ManifestRow, contrast: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+def read(row: ManifestRow, contrast: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """A scan in scanner units and in reference units, and the brain."""
     scan = read_image(row.path(contrast))
     mask = brain_mask(read_image(row.path("t1w"))).array
@@ -43,10 +43,10 @@ def person(row: ManifestRow, contrast: str) -> tuple[NDArray[np.float32], NDArra
 
 
 def intensities(rows: list[ManifestRow], contrast: str) -> Iterator[PooledIntensities]:
-    """Of each training person."""
+    """Statistics of each training subject."""
     for row in rows:
         if row.split == "train":
-            _, units, mask = person(row, contrast)
+            _, units, mask = read(row, contrast)
             pooled = PooledIntensities()
             pooled.add(units[mask])
             yield pooled
@@ -57,7 +57,7 @@ def measure(rows: list[ManifestRow], contrast: str) -> Iterator[dict[str, float 
     learned = {name: n.learn(intensities(rows, contrast)) for name, n in NORMALIZERS.items() if n.learn}
     found: dict[str, list[Mapping[str, float]]] = {}
     for row in rows:
-        scanner, reference, mask = person(row, contrast)
+        scanner, reference, mask = read(row, contrast)
         where = tissues(read_image(row.path("t1w")).array, mask)
         for name in ("reference", *NORMALIZERS):
             array = scanner if name.startswith("gray") else reference
@@ -71,8 +71,8 @@ def measure(rows: list[ManifestRow], contrast: str) -> Iterator[dict[str, float 
             medians = {tissue: float(np.median(values[where == place])) for place, tissue in enumerate(TISSUES)}
             range_ = float(np.subtract(*np.quantile(values, [0.95, 0.05])))
             found.setdefault(name, []).append({**medians, **seconds, "range": range_})
-    for name, people in found.items():
-        columns = {key: np.array([one[key] for one in people]) for key in people[0]}
+    for name, subjects in found.items():
+        columns = {key: np.array([one[key] for one in subjects]) for key in subjects[0]}
         sds = {tissue: columns[tissue].std(ddof=1) for tissue in TISSUES}
         mean = abs(columns["white"].mean())
         yield {

@@ -118,7 +118,7 @@ def assert_same_image(path, array, affine):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """One person with T1w and T2w, a localizer, a cut-off and a holed series; another with a multi-frame T2w."""
+    """One subject with T1w and T2w, a localizer, a cut-off and a holed series; another with a multi-frame T2w."""
     root = tmp_path_factory.mktemp("dicom") / "export"
     affine = oblique_affine(spacing=(1.1, 0.9, 2.5))
     erika = root / "Mustermann_Erika_19640812"
@@ -206,7 +206,7 @@ def test_folder_names_only_when_asked(tree, tmp_path):
     assert "Mustermann_Erika_19640812/4/IM0007.dcm" in dict(discovery.skipped)
 
 
-def test_visits_are_numbered_by_date_and_the_last_3d_series_is_taken(tmp_path):
+def test_sessions_are_numbered_by_date_and_the_last_3d_series_is_taken(tmp_path):
     affine = oblique_affine(spacing=(1.0, 1.0, 3.0))
     late, early = tmp_path / "in" / "a", tmp_path / "in" / "b"
     write_series(late, "1.5.1", affine, volume(1), study="1.5", StudyDate="20260101", **T1W)
@@ -297,7 +297,7 @@ def test_enhanced_headers_say_the_same_in_other_words():
     assert (settings.num_slices, settings.num_orientations) == (1, 1)
 
 
-def test_ages_and_people():
+def test_ages_and_patients():
     assert [age_of(t) for t in ("045Y", "018M", "102Y", "", "Y", "45")] == ["45", "1.5", "90", "", "", ""]
     head = header("1", oblique_affine(), volume())
     assert patient_of(head) == (PATIENT, BIRTH)

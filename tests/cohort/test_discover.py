@@ -52,7 +52,7 @@ def bids(tmp_path):
     return root
 
 
-def test_bids_visits_runs_and_covariates(bids, tmp_path):
+def test_bids_sessions_runs_and_covariates(bids, tmp_path):
     discovery = discover(bids, tmp_path / "m.csv")
     assert (discovery.layout, discovery.evidence) == ("bids", "dataset_description.json is there")
     a = "sub-01/ses-a/anat/sub-01_ses-a_"
@@ -66,7 +66,7 @@ def test_bids_visits_runs_and_covariates(bids, tmp_path):
     assert rows["01/a"] == {
         "age": "31", "sex": "F", "group": "control", "participants_split": "A", "field_strength": "3.0"
     }  # fmt: skip
-    assert rows["01/b"]["age"] == "33"  # of the visit, before the person's
+    assert rows["01/b"]["age"] == "33"  # of the session, before the subject's
     assert rows["01/b"]["field_strength"] == "1.5"  # inherited from the top
     assert rows["02"]["age"] == ""
 

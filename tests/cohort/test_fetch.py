@@ -33,13 +33,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         content = server.files.get(self.path.removeprefix("/data/"))
-        asked = self.headers.get("Range")
-        server.ranges.append((self.path.rpartition("/")[2], asked))
+        requested = self.headers.get("Range")
+        server.ranges.append((self.path.rpartition("/")[2], requested))
         if content is None:
             self.send_error(404)
             return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        if asked and self.headers.get("If-Range") != server.version:
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested else 0
+        if requested and self.headers.get("If-Range") != server.version:
             start = 0
         if start >= len(content) > 0:
             self.send_response(416)
@@ -91,13 +91,13 @@ def test_everything_is_fetched_recorded_and_extracted(server, tmp_path):
 
     checksums = json.loads((tmp_path / "checksums.json").read_text())
     assert checksums == {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
-    asked = len(server.ranges)
+    requested = len(server.ranges)
     again = fetch("ixi", tmp_path, base_url=server.url)
     assert (again.num_new, again.num_present) == (0, 5)
-    assert len(server.ranges) == asked
+    assert len(server.ranges) == requested
 
 
-def test_the_first_people_are_those_of_every_archive(server, tmp_path):
+def test_the_first_subjects_are_those_of_every_archive(server, tmp_path):
     fetched = fetch("ixi", tmp_path, subjects=1, base_url=server.url)
     assert fetched.num_subjects == 1
     assert [n for n in names(tmp_path) if n.endswith(".gz")] == [

@@ -111,12 +111,12 @@ def test_two_tables_by_hand(two, tmp_path):
         written = list(csv.DictReader(file))
     assert float(written[0]["mean_difference"]) == pytest.approx(psnr.mean_difference)
     assert list(written[0]) == list(psnr.to_cells())
-    picture = (tmp_path / "out" / "comparison.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
+    figure = (tmp_path / "out" / "comparison.png").read_bytes()
+    assert figure.startswith(b"\x89PNG")
     compare(two[::-1], out=tmp_path / "turned", metrics=["psnr_db", "mae"])
     compare(two, out=tmp_path / "again", metrics=["psnr_db", "mae"])
-    assert (tmp_path / "again" / "comparison.png").read_bytes() == picture
-    assert (tmp_path / "turned" / "comparison.png").read_bytes() != picture
+    assert (tmp_path / "again" / "comparison.png").read_bytes() == figure
+    assert (tmp_path / "turned" / "comparison.png").read_bytes() != figure
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [table["label"] for table in content["tables"]] == ["old", "new"]
     assert content["num_tests"] == 2
@@ -161,7 +161,7 @@ def test_sessions_are_averaged_before_anything_is_tested(tmp_path):
         [write(tmp_path / "old", rows_of(old)), write(tmp_path / "new", rows_of(new))], metrics=["psnr_db"]
     )
     (row,) = comparison.rows
-    assert (row.n, row.num_visits) == (7, 8)
+    assert (row.n, row.num_sessions) == (7, 8)
     assert row.mean_difference == pytest.approx((sum(GAINS.values()) + 0.25 + (10 - 0.25) / 2) / 7)
     assert "1 of 7 subjects have several sessions, averaged to one number" in said(comparison)
 
@@ -171,7 +171,7 @@ def test_sessions_in_one_table_only_or_failed_are_counted_and_named(tmp_path):
     new = write(tmp_path / "new", [*rows_of({k: v for k, v in BETTER.items() if k != "p3"}), failed("p3")])
     comparison = compare([old, new], metrics=["psnr_db"])
     (row,) = comparison.rows
-    assert (row.n, row.num_visits_baseline_only, row.num_visits_candidate_only) == (6, 2, 0)
+    assert (row.n, row.num_sessions_baseline_only, row.num_sessions_candidate_only) == (6, 2, 0)
     assert "2 sessions only in old, and left out: p3, extra/s1." in said(comparison)
     assert "old: 2 sessions failed and cannot be compared: p8, p9." in said(comparison)
     assert "new: 1 session failed and cannot be compared: p3." in said(comparison)

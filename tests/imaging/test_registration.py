@@ -82,7 +82,7 @@ def test_centers_of_intensity_are_a_start_for_scans_far_apart():
     np.testing.assert_allclose(starts[1][:3, 3], away[:3, 3], atol=5)
 
 
-def test_a_transform_file_brings_itk_to_the_same_voxels(scans, tmp_path):
+def test_a_transform_file_takes_itk_to_the_same_voxels(scans, tmp_path):
     write_transform(tmp_path / "a.tfm", QUARTER_TURN)
     np.testing.assert_allclose(read_transform(tmp_path / "a.tfm"), QUARTER_TURN, atol=1e-12)
     t1w, t2w, _ = scans

@@ -107,7 +107,7 @@ def test_batches_go_on_from_any_step_and_ranks_share_none(pairs, tiny_config, sp
     torch.testing.assert_close(ranks[1]["source"], whole[1]["source"], rtol=0, atol=0)
 
 
-def test_pooled_sources_go_by_the_map_of_the_training_people(pairs, tiny_config, spec):
+def test_pooled_sources_go_by_the_map_of_the_training_subjects(pairs, tiny_config, spec):
     pooled = spec.model_copy(
         update={"source_normalization": "pooled", "source_maps": (AffineMap(center=0.9, scale=0.25),)}
     )

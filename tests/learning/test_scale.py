@@ -1,4 +1,4 @@
-"""Long proofs: what a training on many people needs."""
+"""Long proofs: memory of a training on many subjects."""
 
 import sys
 
@@ -16,9 +16,9 @@ FEW, MANY = 20, 200
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    """Manifests of few and of many people, with 2.6 million voxels a head, each with noise of its own."""
-    folder = tmp_path_factory.mktemp("people")
+def cohorts(tmp_path_factory):
+    """Manifests of few and of many subjects, with 2.6 million voxels a volume, each with noise of its own."""
+    folder = tmp_path_factory.mktemp("cohorts")
     images = brain_pair(0, shape=(130, 150, 134), affine=np.diag([1.0, 1.1, 1.2, 1.0]))
     rng = np.random.default_rng(0)
     rows = []
@@ -32,12 +32,13 @@ def people(tmp_path_factory):
     return folder
 
 
-def test_memory_of_training_grows_neither_with_the_cohort_nor_with_the_epochs(people, tmp_path):
+def test_memory_of_training_grows_neither_with_the_cohort_nor_with_the_epochs(cohorts, tmp_path):
     peaks = {}
     for name, manifest, steps in (("few", "few", 100), ("many", "many", 100), ("long", "few", 1000)):
-        command = [sys.executable, "-m", "volumetric", "train", people / f"{manifest}.csv", "--config", TINY,
-                   "--out", tmp_path / name, "--set", f"cache={people / manifest}", "--set", f"optim.num_steps={steps}",
-                   "--set", f"validation.every_steps={steps}", "--set", "space.spacing_mm=[1,1.1,1.2]"]  # fmt: skip
+        command = [sys.executable, "-m", "volumetric", "train", cohorts / f"{manifest}.csv", "--config", TINY,
+                   "--out", tmp_path / name, "--set", f"cache={cohorts / manifest}",
+                   "--set", f"optim.num_steps={steps}", "--set", f"validation.every_steps={steps}",
+                   "--set", "space.spacing_mm=[1,1.1,1.2]"]  # fmt: skip
         for start in ("reading", "memory-mapped"):
             peak_gb = measure([*map(str, command), *["--fresh"] * (start == "memory-mapped")]).peak_gb
             print(name, start, f"{peak_gb:.3f} GB")

@@ -240,10 +240,10 @@ SHAPES = [((31, 37, 29), "LAS"), ((12, 50, 20), "RAS"), ((9, 11, 7), "PIR")]
 
 @pytest.mark.parametrize(("shape", "orientation"), SHAPES)
 @pytest.mark.parametrize(("engine_name", "whole_volume"), [("openvino", True), ("openvino", False), ("torch", False)])
-def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
+def test_every_engine_and_plan_gives_the_image_of_one_eager_pass(
     run_folder, shape, orientation, engine_name, whole_volume
 ):
-    """Windows of a network that looks at single voxels; a whole head of one that looks around."""
+    """Windows of a network that looks at single voxels; a whole volume of one that looks around."""
     t1w, _ = brain_pair(3, shape=shape, affine=oblique_affine(orientation))
     trained = load_model(run_folder)
     net = trained.network if whole_volume else torch.nn.Conv3d(1, 1, 1)
@@ -261,7 +261,7 @@ def test_every_engine_and_plan_gives_the_picture_of_one_eager_pass(
 
 
 @pytest.mark.parametrize("engine_name", ["auto", "torch"])
-def test_bfloat16_is_there_for_the_asking_and_moves_the_picture_a_little(run_folder, tmp_path, engine_name):
+def test_bfloat16_is_there_for_the_asking_and_moves_the_image_a_little(run_folder, tmp_path, engine_name):
     t1w, _ = brain_pair(3)
     exact, fast = (
         load_model(run_folder, options=options).predict(t1w).image.array

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing in the console, nothing asked of a network, and every control does its work.
+"""The page in a real browser: nothing in the console, nothing requested of a network, and every control does its work.
 
 Screenshots are kept in the folder that VOLUMETRIC_SCREENSHOTS names, if it does.
 """
@@ -47,7 +47,7 @@ def files(evaluation, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def page(browser, files, request):
-    """The page, opened from disk; afterward, nothing may have been said or asked for.
+    """The page, opened from disk; afterward, nothing may have been said or requested for.
 
     It has viewers only for a test marked so, since they take seconds.
     """

@@ -15,7 +15,7 @@ Header = Any
 """A pydicom `Dataset`, whose module is imported only where files are read."""
 
 OLDEST_YEARS = 90
-"""Greater ages identify people (HIPAA, 45 CFR 164.514) and are written as this one."""
+"""Greater ages identify a patient (HIPAA, 45 CFR 164.514) and are written as this one."""
 
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _ECHO_PULSES = {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}

@@ -35,7 +35,7 @@ MAX_LEVELS = 4
 FINE_VOX = 96
 """A brain of so many voxels along its shortest side is large for a CPU."""
 EPOCHS = 500
-"""How often each training subject comes up at most; small cohorts stop improving before."""
+"""Largest number of times that each training subject is drawn; small cohorts stop improving before."""
 
 _BYTES_PER_VOXEL = 1600  # of activations, 32 channels in bf16 with two blocks a level: an estimate, nothing measured
 

@@ -23,7 +23,7 @@ from volumetric.model.spec import ModelSpec
 log = logging.getLogger(__name__)
 
 WHOLE_VOLUME_LOSS_DB = 0.05
-"""What one pass may cost against windows, which average several guesses of a voxel and take more than twice as long."""
+"""Loss of one pass allowed against windows, which average several guesses of a voxel and take twice as long."""
 
 
 class ValidationScores(NamedTuple):

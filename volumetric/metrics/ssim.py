@@ -177,7 +177,7 @@ def _maps(pair: VolumePair, data_range: float, *, uniform: bool = False) -> tupl
     )
     for start in range(0, num_i, _SLAB_VOX):
         outputs = slice(start, min(start + _SLAB_VOX, num_i))
-        # Mirroring only brings columns nearer, so that the band never reaches further than the radius.
+        # Mirroring only moves columns nearer, so that the band never reaches further than the radius.
         inputs = slice(max(0, start - WINDOW_RADIUS_VOX), min(num_i, outputs.stop + WINDOW_RADIUS_VOX))
         num_inputs, num_outputs = inputs.stop - inputs.start, outputs.stop - outputs.start
         values = wide[:num_inputs]

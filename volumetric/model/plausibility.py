@@ -1,4 +1,4 @@
-"""Judgement of a network's output: finite, not constant, and of the size of a brain's signal."""
+"""Judgment of a network's output: finite, not constant, and of the size of a brain's signal."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class ComparisonRow(TableRow):
 
     Attributes:
         n: subjects with two finite values.
-        num_visits: sessions that both have.
+        num_sessions: sessions that both have.
         seed_standard_error: of the mean difference, from the draw of seeds alone; NaN unless both have several.
         p_holm: `p`, corrected for all tests of the call.
         smallest_p: that as many subjects can give.
@@ -32,9 +32,9 @@ class ComparisonRow(TableRow):
     unit: str
     better: Better
     n: int
-    num_visits: int
-    num_visits_candidate_only: int
-    num_visits_baseline_only: int
+    num_sessions: int
+    num_sessions_candidate_only: int
+    num_sessions_baseline_only: int
     num_nonfinite: int
     num_seeds_candidate: int
     num_seeds_baseline: int
