@@ -111,12 +111,12 @@ def test_two_tables_by_hand(two, tmp_path):
         written = list(csv.DictReader(file))
     assert float(written[0]["mean_difference"]) == pytest.approx(psnr.mean_difference)
     assert list(written[0]) == list(psnr.to_cells())
-    picture = (tmp_path / "out" / "comparison.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
+    figure = (tmp_path / "out" / "comparison.png").read_bytes()
+    assert figure.startswith(b"\x89PNG")
     compare(two[::-1], out=tmp_path / "turned", metrics=["psnr_db", "mae"])
     compare(two, out=tmp_path / "again", metrics=["psnr_db", "mae"])
-    assert (tmp_path / "again" / "comparison.png").read_bytes() == picture
-    assert (tmp_path / "turned" / "comparison.png").read_bytes() != picture
+    assert (tmp_path / "again" / "comparison.png").read_bytes() == figure
+    assert (tmp_path / "turned" / "comparison.png").read_bytes() != figure
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [table["label"] for table in content["tables"]] == ["old", "new"]
     assert content["num_tests"] == 2
