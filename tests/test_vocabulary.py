@@ -61,7 +61,6 @@ NAMES = {
 # What is not ours to name: taken out of the text before it is read, with the reason.
 ALLOWED = {
     "PersonName": "a DICOM value representation",
-    "num_visits": "columns of comparison.csv, which keep their names",
 }
 # Files that are not read, with the reason.
 NOT_READ = {
