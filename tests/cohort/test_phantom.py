@@ -48,7 +48,7 @@ def test_manifest_paths_are_relative(five):
 
 def test_numbers_that_were_drawn_are_kept(five):
     drawn = json.loads((five / "phantom.json").read_text())
-    assert drawn["settings"] == {"seed": 3, "spacing_mm": 4.0, "recipe": module.RECIPE}
+    assert drawn["settings"] == {"format_version": 1, "seed": 3, "spacing_mm": 4.0, "recipe": module.RECIPE}
     one = drawn["subjects"]["sim001"]
     assert one["field_strength"] in (1.5, 3.0)
     assert one["t2w"]["protocol"]["sequence"] == "spin_echo"
