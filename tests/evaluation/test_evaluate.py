@@ -2,13 +2,15 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import write_cohort
-from volumetric.evaluation.evaluate import EvaluationError, evaluate
+from volumetric.evaluation.evaluate import EvaluationError
+from volumetric.evaluation.evaluate import evaluate as evaluate_in_jobs
 from volumetric.evaluation.predictions import PredictionsError, check_scale
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.nifti import Image, read_image, write_image
@@ -16,6 +18,8 @@ from volumetric.manifest import read_manifest, write_manifest
 from volumetric.metrics.error import mae, psnr_db
 from volumetric.metrics.table import METRICS
 from volumetric.synthesis.infer import infer
+
+evaluate = partial(evaluate_in_jobs, jobs=1)  # a process of its own takes seconds to import torch
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +112,14 @@ def test_predictions_in_any_scale_score_alike_with_the_scale_named(predictions, 
     for subject in ("p3", "p4"):
         image = read_image(next((predictions / f"sub-{subject}").rglob("*.nii.gz")))
         write_image(foreign / f"{subject}.nii.gz", image.with_array(image.array * 0.25))
-    ours = brain_scores(evaluate(predictions, [cohort], tmp_path / "a"))
-    by_factor = brain_scores(evaluate(foreign, [cohort], tmp_path / "b", prediction_scale="250"))
-    wrong = brain_scores(evaluate(foreign, [cohort], tmp_path / "c"))
-    by_median = brain_scores(evaluate(foreign, [cohort], tmp_path / "d", prediction_scale="own-median"))
+
+    def score(folder, out, **scale):
+        return evaluate(folder, [cohort], out, segmentation=False, **scale)
+
+    ours = brain_scores(score(predictions, tmp_path / "a"))
+    by_factor = brain_scores(score(foreign, tmp_path / "b", prediction_scale="250"))
+    wrong = brain_scores(score(foreign, tmp_path / "c"))
+    by_median = brain_scores(score(foreign, tmp_path / "d", prediction_scale="own-median"))
     for a, b, c, d in zip(ours, by_factor, wrong, by_median, strict=True):
         assert b.metrics["psnr_db"] == pytest.approx(a.metrics["psnr_db"], abs=1e-4)
         assert c.metrics["psnr_db"] < a.metrics["psnr_db"]

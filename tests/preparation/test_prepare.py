@@ -155,7 +155,7 @@ def test_another_grid_keeps_a_native_pair_and_evaluate_takes_the_one_that_matche
     for name, inputs, prepared_here in (("prepared", done.manifest, False), ("raw", raw, True)):
         out = tmp_path / name / "predictions"
         infer([inputs], model=model, out=out, split="test", prepare=prepared_here)
-        scores[name] = evaluate(out, [done.manifest], tmp_path / name / "metrics").rows[0]
+        scores[name] = evaluate(out, [done.manifest], tmp_path / name / "metrics", jobs=1).rows[0]
     (by_recipe,) = (tmp_path / "raw").rglob("*_T2w.nii.gz")
     assert same_space(read_image(by_recipe).space, scan.space)
     num_ml = [scores["prepared"].num_voxels * 3.5**3, scores["raw"].num_voxels * 3.0 * 2.6 * 3.2]
