@@ -130,7 +130,7 @@ def open_predictions(folder: Path, pattern: str | None = None) -> PredictionSet:
     if not folder.is_dir():
         raise PredictionsError(f"{folder}: there is no such folder; name the folder that infer wrote")
     if pattern is not None:
-        _check_pattern(pattern)
+        _check_pattern(folder, pattern)
         return PredictionSet(folder, pattern=pattern)
     folder = next((f for f in (folder, folder / "predictions") if (f / PREDICTIONS).is_file()), folder)
     if not (folder / PREDICTIONS).is_file():
@@ -139,12 +139,16 @@ def open_predictions(folder: Path, pattern: str | None = None) -> PredictionSet:
     return _with_sidecars(folder, table)
 
 
-def _check_pattern(pattern: str) -> None:
-    fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+def _check_pattern(folder: Path, pattern: str) -> None:
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+        next(folder.glob(pattern.format(subject_id="0", session_id="0")), None)
+    except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):
+        fields = set()  # no format string, or no path that can be searched for in a folder
     if "subject_id" not in fields or not fields <= {"subject_id", "session_id"}:
         raise PredictionsError(
-            f"--pattern {pattern}: expected a path with {{subject_id}} and perhaps {{session_id}} in it, such as "
-            "'{subject_id}/*_synth.nii.gz'"
+            f"--pattern {pattern}: expected a path in that folder with {{subject_id}} and perhaps {{session_id}}, "
+            "such as '{subject_id}/*_synth.nii.gz'"
         )
 
 

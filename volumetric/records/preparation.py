@@ -82,7 +82,6 @@ class PreparationSidecar(Record):
         versions: of the packages that decide the result.
     """
 
-    FORMAT_VERSION: ClassVar[int] = 1
     REMEDY: ClassVar[str] = _REMEDY
 
     subject_id: str
