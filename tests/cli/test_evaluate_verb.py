@@ -11,9 +11,10 @@ from volumetric.cli import app
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
-from volumetric.records.evaluation import SessionKey, SubjectScores
+from volumetric.records.evaluation import SubjectScores
 from volumetric.records.prediction import PredictionRow
 from volumetric.records.settings import PhantomSettings
+from volumetric.records.table import SessionKey
 
 SESSIONS = [("t0", "", "train"), ("t1", "", "train"), ("a", "b", "test"), ("a_b", "", "test")]
 
