@@ -165,6 +165,8 @@ def _write(out: Path, table: ScoreTable, info: EvaluationInfo, *, num_subjects: 
     repeatability = repeatability_rows(table.rows)
     if repeatability:
         RepeatabilityRow.write_table(out / REPEATABILITY_FILE, repeatability)
+    else:
+        (out / REPEATABILITY_FILE).unlink(missing_ok=True)  # of other subjects
     Definitions.model_validate(definitions()).write(out / DEFINITIONS_FILE)
     info.write(out / INFO_FILE)
     return summary
