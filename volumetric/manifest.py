@@ -12,7 +12,7 @@ from pathlib import Path
 from volumetric.errors import InputError
 from volumetric.outputs import hash_json, write_csv
 from volumetric.records.record import RecordError
-from volumetric.records.table import read_cells
+from volumetric.records.table import SessionKey, read_cells
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,12 @@ class ManifestRow:
     @property
     def name(self) -> str:
         """The row's name in messages: `ms01` or `ms01/study2`."""
-        return f"{self.subject_id}/{self.session_id}" if self.session_id else self.subject_id
+        return self.key.name
+
+    @property
+    def key(self) -> SessionKey:
+        """Subject and session."""
+        return SessionKey(self.subject_id, self.session_id)
 
     def native(self) -> ManifestRow | None:
         """The same session on the raw reference scan's own grid, or None where the manifest has no such columns."""
@@ -199,13 +204,12 @@ def _missing_subject_id(columns: Sequence[str]) -> str:
 
 def _repetitions(rows: Sequence[ManifestRow]) -> Iterator[str]:
     """Sessions listed twice, and subjects in two splits."""
-    sessions: set[tuple[str, str]] = set()
+    sessions: set[SessionKey] = set()
     splits: dict[str, set[str]] = {}
     for row in rows:
-        key = (row.subject_id, row.session_id)
-        if key in sessions:
+        if row.key in sessions:
             yield f"subject {row.name} is listed twice; give each session a session_id of its own"
-        sessions.add(key)
+        sessions.add(row.key)
         splits.setdefault(row.subject_id, set()).add(row.split)
     for subject, own in splits.items():
         if len(own) > 1:

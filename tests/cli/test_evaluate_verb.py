@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,12 +9,15 @@ from typer.testing import CliRunner
 
 from tests.conftest import brain_pair
 from volumetric.cli import app
+from volumetric.cli.evaluate import _show
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
-from volumetric.records.evaluation import SessionKey, SubjectScores
+from volumetric.records.evaluation import SubjectScores
 from volumetric.records.prediction import PredictionRow
+from volumetric.records.scores import ScoreRow
 from volumetric.records.settings import PhantomSettings
+from volumetric.records.table import SessionKey
 
 SESSIONS = [("t0", "", "train"), ("t1", "", "train"), ("a", "b", "test"), ("a_b", "", "test")]
 
@@ -50,6 +54,20 @@ def model_rows(folder):
     with (folder / "out" / "per_subject.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == "model" and row["region"] in ("brain", "")]
     return {(row["subject_id"], row["session_id"]): row for row in rows}
+
+
+def test_the_repeatability_of_an_evaluation_before_is_not_left_beside_new_scores(cohort):
+    (cohort / "out").mkdir()
+    (cohort / "out" / "repeatability.csv").write_text("of other subjects\n")
+    assert evaluate(cohort, "--split", "test").exit_code == 0
+    assert not (cohort / "out" / "repeatability.csv").exists()
+
+
+def test_ids_and_folders_with_brackets_are_printed_as_they_are(capsys):
+    row = ScoreRow(subject_id="[/a]", method="model", status="failed", error="[red]")
+    _show([row], [], Path("out[bold]"))
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("[/a]", "failed: [red]", "out[bold]/summary.csv"))
 
 
 def test_hole_9b_subject_a_session_b_and_subject_a_b_have_each_their_own_file_and_images(cohort):

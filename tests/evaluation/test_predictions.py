@@ -65,6 +65,16 @@ def test_a_pattern_takes_ids_as_they_are_written(tmp_path):
     assert folder.find(ManifestRow("p[1]")) == tmp_path / "p[1]" / "x_synth.nii.gz"
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["*.nii.gz", "{subject}.nii.gz", "{subject_id", "{subject_id!x}.nii", "{subject_id:d}.nii", "{subject_id}{}",
+     "/data/{subject_id}.nii.gz", "**{subject_id}.nii.gz"],
+)  # fmt: skip
+def test_a_pattern_that_is_none_is_one_sentence(tmp_path, pattern):
+    with pytest.raises(PredictionsError, match=r"expected a path in that folder with \{subject_id\}"):
+        open_predictions(tmp_path, pattern)
+
+
 @pytest.mark.parametrize("scale", ["reference", "own-median", "250", "0.5"])
 def test_scales_that_are_some(scale):
     assert check_scale(scale) == scale

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from volumetric.evaluation.repeatability import repeatability_rows
-from volumetric.records.evaluation import ScoreRow
+from volumetric.records.scores import ScoreRow
 
 
 def row(subject, session, truth, prediction, psnr=20.0, method="model", region="brain", status="ok"):

@@ -3,7 +3,7 @@ import pytest
 
 from volumetric.evaluation.summary import summary_rows
 from volumetric.metrics.statistics import summarize
-from volumetric.records.evaluation import ScoreRow
+from volumetric.records.scores import ScoreRow
 
 UNITS = {"psnr_db": "dB", "bias": "intensity"}
 

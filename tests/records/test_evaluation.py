@@ -12,14 +12,11 @@ from volumetric.records.evaluation import (
     RunIdentity,
     ScoredImage,
     ScoredImages,
-    ScoreRow,
-    ScoreTable,
-    SessionKey,
     SubjectScores,
-    SummaryRow,
-    find_scores,
 )
 from volumetric.records.record import RecordError
+from volumetric.records.scores import ScoreRow, ScoreTable, SummaryRow, find_scores
+from volumetric.records.table import SessionKey
 
 ROWS = (
     ScoreRow(subject_id="p0", method="model", region="brain", status="ok", num_voxels=7, data_range=2.5,
@@ -52,7 +49,7 @@ def test_scores_are_read_as_they_were_written(tmp_path):
     assert math.isnan(table.rows[0].metrics["seam_index"])
     assert table.rows[0].covariates == {"site": "", "age": "3"}
     assert table.sessions == [("p0", ""), ("p0", "a")]
-    assert [row.name for row in table.rows] == ["p0", "p0/a"]
+    assert [row.key.name for row in table.rows] == ["p0", "p0/a"]
     assert [row.is_scored for row in table.rows] == [True, False]
 
 

@@ -10,7 +10,6 @@ from volumetric.records.record import Record, RecordError
 class Note(Record):
     """A record for these tests."""
 
-    FORMAT_VERSION = 1
     REMEDY = "repeat `volumetric note`"
     text: str
     number: float
@@ -23,6 +22,18 @@ def test_what_was_written_is_read(tmp_path):
     assert again.text == note.text
     assert again.number != again.number
     assert list(json.loads((tmp_path / "note.json").read_text())) == ["format_version", "text", "number"]
+
+
+def test_a_record_of_a_later_format_reads_what_it_wrote_and_nothing_older(tmp_path):
+    class LaterNote(Note):
+        format_version: int = 2
+
+    path = tmp_path / "note.json"
+    LaterNote(text="a", number=1).write(path)
+    assert LaterNote.read(path).text == "a"
+    Note(text="a", number=1).write(path)
+    with pytest.raises(RecordError, match="format_version is 1, this version of volumetric reads 2"):
+        LaterNote.read(path)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,10 @@ from tests.records.test_prediction import SIDECAR
 from volumetric.config.resolve import resolve
 from volumetric.imaging.intensity import reference_scale
 from volumetric.imaging.nifti import write_image
-from volumetric.records.evaluation import (
-    Definitions,
-    EvaluationInfo,
-    PackedBlockMeans,
-    ScoredImages,
-    SessionKey,
-    SubjectScores,
-)
+from volumetric.records.evaluation import Definitions, EvaluationInfo, PackedBlockMeans, ScoredImages, SubjectScores
 from volumetric.records.run import HistoryRow, Provenance
 from volumetric.records.settings import RunSettings
+from volumetric.records.table import SessionKey
 from volumetric.reporting.results import EvaluationResults, read_results
 
 DEFINITIONS = {

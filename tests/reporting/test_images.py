@@ -11,7 +11,8 @@ from PIL import Image as PillowImage
 from tests.reporting.conftest import key_of, write_images, write_subject
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image, read_image, write_image
-from volumetric.records.evaluation import ScoredImages, SessionKey
+from volumetric.records.evaluation import ScoredImages
+from volumetric.records.table import SessionKey
 from volumetric.reporting.images import MakeFigures, read_images
 
 

@@ -27,7 +27,7 @@ def test_only_the_table_of_subjects_is_needed(tmp_path):
     assert [m.label for m in results.metrics] == ["psnr", "ssim", "mae", "bias"]
     assert len(results.notes) == 4
     assert headlines(results) == []
-    assert [(subject.name, subject.rank) for subject in select_subjects(results)] == [("a", "only")]
+    assert [(subject.key.name, subject.rank) for subject in select_subjects(results)] == [("a", "only")]
     assert training_curves(results).panels == []
 
 

@@ -3,7 +3,7 @@
 import json
 
 from tests.reporting.conftest import evaluated, failed_row, rows_of
-from volumetric.records.evaluation import SessionKey
+from volumetric.records.table import SessionKey
 from volumetric.reporting.page import to_json
 from volumetric.reporting.table import subject_table
 

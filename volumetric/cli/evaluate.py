@@ -13,7 +13,7 @@ from volumetric.config.choices import Device, SplitChoice
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from volumetric.records.evaluation import ScoreRow, SummaryRow
+    from volumetric.records.scores import ScoreRow, SummaryRow
 
 _SHOWN = ("psnr_db", "ssim", "mae", "rmae", "pearson")
 
@@ -86,7 +86,7 @@ def _show(rows: Sequence[ScoreRow], summary: Sequence[SummaryRow], out: Path) ->
     console = Console(width=None if Console().is_terminal else 130)
     console.print(_subjects_table(rows))
     console.print(_methods_table(summary))
-    console.print(f"[dim]{out / 'per_subject.csv'}  {out / 'summary.csv'}")
+    console.print(f"{out / 'per_subject.csv'}  {out / 'summary.csv'}", style="dim", markup=False)
 
 
 def _subjects_table(rows: Sequence[ScoreRow]) -> Table:
@@ -96,9 +96,9 @@ def _subjects_table(rows: Sequence[ScoreRow]) -> Table:
     table = Table("subject", *_SHOWN, title="in the brain, one row a subject")
     for row in rows:
         if row.status == "failed":
-            table.add_row(row.name, f"[red]failed: {escape(row.error)}", *[""] * (len(_SHOWN) - 1))
+            table.add_row(escape(row.key.name), f"[red]failed: {escape(row.error)}", *[""] * (len(_SHOWN) - 1))
         elif row.method == "model" and row.region == "brain":
-            table.add_row(row.name, *(f"{row.metrics[metric]:.3f}" for metric in _SHOWN))
+            table.add_row(escape(row.key.name), *(f"{row.metrics[metric]:.3f}" for metric in _SHOWN))
     return table
 
 

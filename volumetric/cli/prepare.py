@@ -42,14 +42,14 @@ def prepare(
 
 def _show(quality: Sequence[QualityRow]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     formats = {"moved_mm": ".2f", "moved_deg": ".2f", "nmi_before": ".4f", "nmi_after": ".4f", "residual_mm": ".3f",
                "residual_deg": ".3f", "overlap": ".3f", "brain_ml": ".0f"}  # fmt: skip
     table = Table("subject", "contrast", "qc", *formats, "reasons")
     for row in quality:
-        name = "/".join(filter(None, (row.subject_id, row.session_id)))
         values = [(getattr(row, column), form) for column, form in formats.items()]
         cells = ["" if value is None else format(value, form) for value, form in values]
-        table.add_row(name, row.contrast or "", row.qc, *cells, row.reasons)
+        table.add_row(escape(row.key.name), row.contrast or "", row.qc, *cells, escape(row.reasons))
     Console(width=None if Console().is_terminal else 200).print(table)

@@ -18,7 +18,7 @@ from volumetric.figures.differences import draw_differences
 from volumetric.metrics.differences import holm
 from volumetric.outputs import hash_file, locked, versions, write_json
 from volumetric.records.comparison import COMPARISON_FILE, SEEDS_FILE, ComparisonRow, SeedRow
-from volumetric.records.evaluation import MODEL
+from volumetric.records.scores import MODEL
 
 DEFAULT_METRICS = ("psnr_db", "ssim", "mae")
 """Few, because every test makes the correction harsher for all."""

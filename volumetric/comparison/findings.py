@@ -10,7 +10,7 @@ from volumetric.comparison.methods import ComparedMethod
 from volumetric.comparison.paired_tests import PairedTest
 from volumetric.comparison.tables import ComparedTable
 from volumetric.records.comparison import SeedRow
-from volumetric.records.evaluation import SessionKey
+from volumetric.records.table import SessionKey
 
 LEVEL = 0.05
 _FEW = 6

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from volumetric.comparison.tables import ComparedMetric, ComparedTable
 from volumetric.errors import InputError
-from volumetric.records.evaluation import ScoreRow, SessionKey
+from volumetric.records.scores import ScoreRow
+from volumetric.records.table import SessionKey
 
 _SAME = 1e-6
 """Relative; tables hold nine digits."""

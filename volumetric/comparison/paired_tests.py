@@ -14,7 +14,7 @@ from volumetric.comparison.tables import ComparedMetric
 from volumetric.figures.differences import Differences, Panel
 from volumetric.metrics.differences import PairedDifference, paired_difference
 from volumetric.records.comparison import ComparisonRow
-from volumetric.records.evaluation import SessionKey
+from volumetric.records.table import SessionKey
 
 
 @dataclass(frozen=True)

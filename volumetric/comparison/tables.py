@@ -13,17 +13,14 @@ from volumetric.metrics.table import METRICS
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,
     INFO_FILE,
-    SCORES_FILE,
     Better,
     Definitions,
     EvaluationInfo,
     MetricDefinition,
     RunIdentity,
-    ScoreRow,
-    ScoreTable,
-    SessionKey,
-    find_scores,
 )
+from volumetric.records.scores import SCORES_FILE, ScoreRow, ScoreTable, find_scores
+from volumetric.records.table import SessionKey
 
 
 class ScoresError(InputError):
@@ -78,7 +75,7 @@ class ComparedTable:
                 continue
             if row.key in rows:
                 raise ScoresError(
-                    f"{self.path}: {row.name} has two rows of method {method} in region {region}; "
+                    f"{self.path}: {row.key.name} has two rows of method {method} in region {region}; "
                     "a session has one, so evaluate again"
                 )
             rows[row.key] = row

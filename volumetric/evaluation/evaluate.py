@@ -25,20 +25,22 @@ from volumetric.outputs import hash_json, locked, versions
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,
     INFO_FILE,
+    Definitions,
+    EvaluationInfo,
+    RunIdentity,
+    SubjectScores,
+)
+from volumetric.records.record import RecordError
+from volumetric.records.scores import (
     MODEL,
     REPEATABILITY_FILE,
     SCORES_FILE,
     SUMMARY_FILE,
-    Definitions,
-    EvaluationInfo,
     RepeatabilityRow,
-    RunIdentity,
     ScoreRow,
     ScoreTable,
-    SubjectScores,
     SummaryRow,
 )
-from volumetric.records.record import RecordError
 from volumetric.records.settings import SETTINGS_FILE, PhantomSettings, PreparationSettings, RunSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -163,6 +165,8 @@ def _write(out: Path, table: ScoreTable, info: EvaluationInfo, *, num_subjects: 
     repeatability = repeatability_rows(table.rows)
     if repeatability:
         RepeatabilityRow.write_table(out / REPEATABILITY_FILE, repeatability)
+    else:
+        (out / REPEATABILITY_FILE).unlink(missing_ok=True)  # of other subjects
     Definitions.model_validate(definitions()).write(out / DEFINITIONS_FILE)
     info.write(out / INFO_FILE)
     return summary
@@ -258,14 +262,6 @@ def _rows(subject: ManifestRow, outcome: Outcome[SubjectScores]) -> list[ScoreRo
     """The rows of `per_subject.csv` of one subject; a failed one has a row with the reason."""
     covariates = dict(subject.covariates)
     if outcome.status == "failed":
-        return [
-            ScoreRow(
-                subject_id=subject.subject_id,
-                session_id=subject.session_id,
-                method=MODEL,
-                status="failed",
-                error=outcome.error,
-                covariates=covariates,
-            )
-        ]
+        ids = subject.key._asdict()
+        return [ScoreRow(**ids, method=MODEL, status="failed", error=outcome.error, covariates=covariates)]
     return [row.model_copy(update={"covariates": covariates}) for row in outcome.result.rows]

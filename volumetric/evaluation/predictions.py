@@ -12,9 +12,9 @@ from string import Formatter
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import SUFFIXES, stem
 from volumetric.manifest import ManifestRow
-from volumetric.records.evaluation import SessionKey
 from volumetric.records.prediction import PREDICTIONS, PredictionRow, PredictionSidecar, sidecar_path
 from volumetric.records.record import RecordError
+from volumetric.records.table import SessionKey
 
 
 class PredictionsError(InputError):
@@ -49,17 +49,16 @@ class PredictionSet:
         matches: dict[SessionKey, Path | PredictionsError] = {}
         owners: dict[Path, list[ManifestRow]] = {}
         for row in rows:
-            key = SessionKey(row.subject_id, row.session_id)
             try:
-                matches[key] = file = self.find(row)
+                matches[row.key] = file = self.find(row)
                 owners.setdefault(file, []).append(row)
             except PredictionsError as error:
-                matches[key] = error
+                matches[row.key] = error
         for file, named in owners.items():
             if len(named) > 1:
                 names = " and ".join(row.name for row in named)
                 for row in named:
-                    matches[SessionKey(row.subject_id, row.session_id)] = PredictionsError(
+                    matches[row.key] = PredictionsError(
                         f"subject {row.name}: the prediction {file} belongs to {names}; give each session a file "
                         "of its own, such as sub-ID_ses-ID_T2w.nii.gz, or name them by --pattern"
                     )
@@ -78,16 +77,15 @@ class PredictionSet:
         return self._by_name(row)
 
     def _by_table(self, row: ManifestRow, table: Mapping[SessionKey, PredictionRow]) -> Path:
-        key = SessionKey(row.subject_id, row.session_id)
-        entry = table.get(key)
+        entry = table.get(row.key)
         if entry is None:
             raise PredictionsError(
                 f"subject {row.name}: no prediction in {self.folder / PREDICTIONS}; run infer on this subject"
             )
         if entry.status == "failed":
             raise PredictionsError(f"subject {row.name}: inference failed: {entry.error}")
-        if key in self.damaged:
-            raise PredictionsError(f"subject {row.name}: {self.damaged[key]}")
+        if row.key in self.damaged:
+            raise PredictionsError(f"subject {row.name}: {self.damaged[row.key]}")
         return self.folder / entry.path
 
     def _by_name(self, row: ManifestRow) -> Path:
@@ -130,21 +128,25 @@ def open_predictions(folder: Path, pattern: str | None = None) -> PredictionSet:
     if not folder.is_dir():
         raise PredictionsError(f"{folder}: there is no such folder; name the folder that infer wrote")
     if pattern is not None:
-        _check_pattern(pattern)
+        _check_pattern(folder, pattern)
         return PredictionSet(folder, pattern=pattern)
     folder = next((f for f in (folder, folder / "predictions") if (f / PREDICTIONS).is_file()), folder)
     if not (folder / PREDICTIONS).is_file():
         return PredictionSet(folder)
-    table = {SessionKey(*row.key): row for row in PredictionRow.read_table(folder / PREDICTIONS)}
+    table = {row.key: row for row in PredictionRow.read_table(folder / PREDICTIONS)}
     return _with_sidecars(folder, table)
 
 
-def _check_pattern(pattern: str) -> None:
-    fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+def _check_pattern(folder: Path, pattern: str) -> None:
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+        next(folder.glob(pattern.format(subject_id="0", session_id="0")), None)
+    except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):
+        fields = set()  # no format string, or no path that can be searched for in a folder
     if "subject_id" not in fields or not fields <= {"subject_id", "session_id"}:
         raise PredictionsError(
-            f"--pattern {pattern}: expected a path with {{subject_id}} and perhaps {{session_id}} in it, such as "
-            "'{subject_id}/*_synth.nii.gz'"
+            f"--pattern {pattern}: expected a path in that folder with {{subject_id}} and perhaps {{session_id}}, "
+            "such as '{subject_id}/*_synth.nii.gz'"
         )
 
 

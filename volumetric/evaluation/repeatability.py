@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from volumetric.metrics.statistics import repeats
 from volumetric.metrics.table import METRICS
-from volumetric.records.evaluation import MODEL, RepeatabilityRow, ScoreRow
+from volumetric.records.scores import MODEL, RepeatabilityRow, ScoreRow
 
 _MEANS = ("truth_mean", "prediction_mean")
 

@@ -31,7 +31,9 @@ from volumetric.imaging.geometry import spacing_mm
 from volumetric.manifest import ManifestRow
 from volumetric.metrics.table import score
 from volumetric.outputs import hash_file, hash_json, versions
-from volumetric.records.evaluation import MODEL, ScoredImage, ScoredImages, ScoreRow, SessionKey, SubjectScores
+from volumetric.records.evaluation import ScoredImage, ScoredImages, SubjectScores
+from volumetric.records.scores import MODEL, ScoreRow
+from volumetric.records.table import SessionKey
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ class ScoringTask:
 
     def finished(self, item: ManifestRow) -> SubjectScores | None:
         scores = None if self._fresh else SubjectScores.read_if_usable(self._file(item))
-        if scores is None or (scores.subject_id, scores.session_id) != _key(item):
+        if scores is None or (scores.subject_id, scores.session_id) != item.key:
             return None
         prediction = self._prediction_file(item)
         row = row_on_grid(item, prediction, self._settings.target)
@@ -158,7 +160,7 @@ class ScoringTask:
         ]
 
     def _score_baselines(self, subject: NormalizedSubject, masks: Mapping[str, NDArray[np.bool_]]) -> list[ScoreRow]:
-        subject_id, session_id = _key(subject.row)
+        subject_id, session_id = subject.row.key
         if not self._training.num_subjects:
             return [
                 ScoreRow(subject_id=subject_id, session_id=session_id, method=method, status="n/a",
@@ -189,7 +191,7 @@ class ScoringTask:
         inside = {name: torch.from_numpy(mask).to(self._device) for name, mask in masks.items()}
         at = None if borders is None else torch.from_numpy(borders).to(self._device)
         scores = score(truth, predicted, inside, data_range=self._settings.data_range, borders=at)
-        subject_id, session_id = _key(subject.row)
+        subject_id, session_id = subject.row.key
         return [
             ScoreRow(
                 subject_id=subject_id,
@@ -220,22 +222,18 @@ class ScoringTask:
         )
 
     def _prediction_file(self, item: ManifestRow) -> Path:
-        match = self._predictions[_key(item)]
+        match = self._predictions[item.key]
         if isinstance(match, PredictionsError):
             raise match
         return match
 
     def _file(self, item: ManifestRow) -> Path:
-        return SubjectScores.path(self._out, _key(item))
+        return SubjectScores.path(self._out, item.key)
 
     def _fingerprint(self, sha256: Mapping[str, str], prediction_sha256: str) -> str:
         """Of the settings and of the bytes that were read."""
         settings = [asdict(self._settings), self._training.cross.tolist(), versions()["volumetric"]]
         return hash_json([settings, dict(sha256), prediction_sha256])
-
-
-def _key(row: ManifestRow) -> SessionKey:
-    return SessionKey(row.subject_id, row.session_id)
 
 
 def _shift_warning(shift: float, spacing: NDArray[np.float64]) -> str:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from volumetric.metrics.statistics import summarize_columns
 from volumetric.metrics.table import METRICS
-from volumetric.records.evaluation import ScoreRow, SessionKey, SummaryRow
+from volumetric.records.scores import ScoreRow, SummaryRow
+from volumetric.records.table import SessionKey
 
 log = logging.getLogger(__name__)
 

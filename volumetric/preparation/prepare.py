@@ -26,7 +26,8 @@ from volumetric.manifest import CONTRASTS, LABELS, NATIVE, Manifest, ManifestRow
 from volumetric.outputs import hash_file, locked, versions, write_text
 from volumetric.preparation.quality import Assessment, grade, measure, quality_rows
 from volumetric.records.preparation import QUALITY, SIDECAR, PreparationSidecar, Quality, QualityRow
-from volumetric.records.settings import PreparationSettings
+from volumetric.records.settings import SETTINGS_FILE, PreparationSettings
+from volumetric.records.table import SessionKey
 from volumetric.simulation.template import load_template_t1w
 from volumetric.subject import RawSubject, read_raw_subject
 
@@ -92,14 +93,11 @@ def prepare(
         quality: list[QualityRow] = []
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome.record is None:
-                failure = QualityRow(
-                    subject_id=row.subject_id, session_id=row.session_id, qc="fail", reasons=outcome.error
-                )
-                quality.append(failure)
+                quality.append(QualityRow(**row.key._asdict(), qc="fail", reasons=outcome.error))
                 continue
-            measured = outcome.record.quality
-            quality += quality_rows(row, measured, config.quality)
-            prepared.append(task.prepared_row(row, outcome.record, grade(measured, config.quality)))
+            assessment = grade(outcome.record.quality, config.quality)
+            quality += quality_rows(row.key, outcome.record.quality, assessment)
+            prepared.append(task.prepared_row(row, outcome.record, assessment))
         QualityRow.write_table(out / QUALITY, quality)
         if not prepared:
             raise PreparationError(
@@ -133,10 +131,10 @@ class _PrepareSubject:
         sidecar = PreparationSidecar.read_if_usable(folder / SIDECAR)
         if sidecar is None:
             return None
-        if (sidecar.subject_id, sidecar.session_id) != (item.subject_id, item.session_id):
-            other = "/".join(filter(None, (sidecar.subject_id, sidecar.session_id)))
+        owner = SessionKey(sidecar.subject_id, sidecar.session_id)
+        if owner != item.key:
             raise PreparationError(
-                f"subject {item.name}: {folder} holds subject {other}; rename one, or choose another --out"
+                f"subject {item.name}: {folder} holds subject {owner.name}; rename one, or choose another --out"
             )
         if sidecar.sources_sha256 != _source_hashes(item):
             return None
@@ -235,8 +233,7 @@ def _source_hashes(row: ManifestRow) -> dict[str, str]:
 
 
 def _folder_name(row: ManifestRow) -> Path:
-    parts = [row.subject_id, *([row.session_id] if row.session_id else [])]
-    return Path(*(re.sub(r"[^\w-]", "_", part) for part in parts))
+    return Path(*(re.sub(r"[^\w-]", "_", part) for part in row.key if part))
 
 
 @lru_cache(maxsize=1)
@@ -264,7 +261,7 @@ def _delete_outputs(out: Path) -> None:
     """Delete what marks the subjects as finished, and the files that are made from all of them."""
     for sidecar in out.glob(f"**/{SIDECAR}"):
         sidecar.unlink()
-    for name in ("settings.json", RECIPE_FILE, "manifest.csv", QUALITY):
+    for name in (SETTINGS_FILE, RECIPE_FILE, "manifest.csv", QUALITY):
         (out / name).unlink(missing_ok=True)
 
 

@@ -13,9 +13,9 @@ from volumetric.imaging.geometry import displacement_mm, inverse, mask_points, m
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.registration import random_moves, register
 from volumetric.imaging.resample import resample
-from volumetric.manifest import ManifestRow
 from volumetric.metrics.similarity import normalized_mutual_information
 from volumetric.records.preparation import Grade, PairQuality, Quality, QualityRow
+from volumetric.records.table import SessionKey
 from volumetric.subject import RawSubject
 
 _ORDER: tuple[Grade, ...] = ("fail", "warn", "pass")
@@ -127,12 +127,10 @@ def grade(quality: Quality, limits: QualityConfig) -> Assessment:
     return Assessment(reasons[0][0] if reasons else "pass", tuple(text for _, text in reasons))
 
 
-def quality_rows(row: ManifestRow, quality: Quality, limits: QualityConfig) -> list[QualityRow]:
+def quality_rows(key: SessionKey, quality: Quality, assessment: Assessment) -> list[QualityRow]:
     """The rows of `quality.csv` of one subject, one a pair (one in all where there is a single contrast)."""
-    assessment = grade(quality, limits)
     shared = QualityRow(
-        subject_id=row.subject_id,
-        session_id=row.session_id,
+        **key._asdict(),
         qc=assessment.grade,
         reasons="; ".join(assessment.reasons),
         reference_snr=quality.reference_snr,

@@ -12,43 +12,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from volumetric.records.record import Record
-from volumetric.records.scores import (
-    EVALUATE_AGAIN,
-    MODEL,
-    REPEATABILITY_FILE,
-    SCORES_FILE,
-    SUMMARY_FILE,
-    RepeatabilityRow,
-    ScoreRow,
-    ScoreTable,
-    SessionKey,
-    SummaryRow,
-    find_scores,
-)
-
-__all__ = [
-    "DEFINITIONS_FILE",
-    "INFO_FILE",
-    "MODEL",
-    "REPEATABILITY_FILE",
-    "SCORES_FILE",
-    "SUMMARY_FILE",
-    "Better",
-    "Definitions",
-    "EvaluationInfo",
-    "MetricDefinition",
-    "PackedBlockMeans",
-    "RepeatabilityRow",
-    "RunIdentity",
-    "ScoreRow",
-    "ScoreTable",
-    "ScoredImage",
-    "ScoredImages",
-    "SessionKey",
-    "SubjectScores",
-    "SummaryRow",
-    "find_scores",
-]
+from volumetric.records.scores import EVALUATE_AGAIN, ScoreRow
+from volumetric.records.table import SessionKey
 
 DEFINITIONS_FILE = "definitions.json"
 INFO_FILE = "evaluation.json"

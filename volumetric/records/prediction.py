@@ -13,7 +13,7 @@ from volumetric.imaging.geometry import Shape
 from volumetric.imaging.mask import MaskRule
 from volumetric.imaging.nifti import stem
 from volumetric.records.record import Record
-from volumetric.records.table import TableRow
+from volumetric.records.table import SessionRow
 
 PREDICTIONS = "predictions.csv"
 """In a folder of predictions: one row a subject and session."""
@@ -94,12 +94,10 @@ class PredictionSidecar(Record):
     versions: dict[str, str]
 
 
-class PredictionRow(TableRow):
+class PredictionRow(SessionRow):
     """A row of `predictions.csv`.
 
     Attributes:
-        subject_id: subject, as in the manifest.
-        session_id: session; empty where there is only one.
         path: of the image, relative to the table; empty where inference failed.
         status: `ok`, also for what an earlier call made, or `failed`.
         error: reason of a failure.
@@ -107,16 +105,9 @@ class PredictionRow(TableRow):
 
     REMEDY: ClassVar[str] = _REMEDY
 
-    subject_id: str
-    session_id: str = ""
     path: str = ""
     status: Literal["ok", "failed"]
     error: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Subject and session."""
-        return self.subject_id, self.session_id
 
     @model_validator(mode="after")
     def _image_is_named(self) -> Self:
@@ -125,25 +116,16 @@ class PredictionRow(TableRow):
         return self
 
 
-class TimingRow(TableRow):
+class TimingRow(SessionRow):
     """A row of `timings.csv`.
 
     Attributes:
-        subject_id: subject, as in the manifest.
-        session_id: session; empty where there is only one.
         seconds: time that reading, computing and writing took.
     """
 
     REMEDY: ClassVar[str] = _REMEDY
 
-    subject_id: str
-    session_id: str = ""
     seconds: Annotated[float, Field(ge=0)]
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Subject and session."""
-        return self.subject_id, self.session_id
 
 
 def sidecar_path(image: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from volumetric.records.record import Record
-from volumetric.records.table import TableRow
+from volumetric.records.table import SessionRow
 
 SIDECAR = "preparation.json"
 """Beside the prepared images of a subject."""
@@ -82,7 +82,6 @@ class PreparationSidecar(Record):
         versions: of the packages that decide the result.
     """
 
-    FORMAT_VERSION: ClassVar[int] = 1
     REMEDY: ClassVar[str] = _REMEDY
 
     subject_id: str
@@ -95,12 +94,10 @@ class PreparationSidecar(Record):
     versions: dict[str, str]
 
 
-class QualityRow(TableRow):
+class QualityRow(SessionRow):
     """A row of `quality.csv`: one pair of a subject, the single contrast of one without a pair, or a failure.
 
     Attributes:
-        subject_id: subject, as in the manifest.
-        session_id: session; empty where there is only one.
         qc: worst grade of all reasons.
         reasons: sentences joined by `; `.
         contrast: that stands beside the reference; None where there is none. This and the rest as in `Quality`.
@@ -108,8 +105,6 @@ class QualityRow(TableRow):
 
     REMEDY: ClassVar[str] = _REMEDY
 
-    subject_id: str
-    session_id: str = ""
     qc: Grade
     reasons: str = ""
     contrast: str | None = None

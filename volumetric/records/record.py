@@ -23,12 +23,11 @@ class Record(BaseModel):
     """The content of a JSON file; frozen, closed to unknown keys. Subclasses add the fields.
 
     Attributes:
-        format_version: of the file. A subclass that changes its fields raises `FORMAT_VERSION`.
+        format_version: of the file. A subclass that changes its fields gives it a higher default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    FORMAT_VERSION: ClassVar[int] = 1
     REMEDY: ClassVar[str] = "remove the file and repeat the command that wrote it"
     """The way out that an error names."""
 
@@ -48,11 +47,10 @@ class Record(BaseModel):
             raise RecordError(f"{path}: {reason}; {cls.REMEDY}") from error
         if not isinstance(content, dict):
             raise RecordError(f"{path}: expected a JSON object, got {type(content).__name__}; {cls.REMEDY}")
-        version = content.get("format_version")
-        if version != cls.FORMAT_VERSION:
+        version, expected = content.get("format_version"), cls.model_fields["format_version"].default
+        if version != expected:
             raise RecordError(
-                f"{path}: format_version is {version}, this version of volumetric reads {cls.FORMAT_VERSION}; "
-                f"{cls.REMEDY}"
+                f"{path}: format_version is {version}, this version of volumetric reads {expected}; {cls.REMEDY}"
             )
         try:
             return cls.model_validate(content)

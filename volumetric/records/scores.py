@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from volumetric.records.record import RecordError
-from volumetric.records.table import Cell, TableRow, read_cells
+from volumetric.records.table import Cell, SessionKey, SessionRow, TableRow, read_cells
 
 MODEL = "model"
 """The method name of the predictions that are evaluated; every other method is a baseline."""
@@ -22,19 +22,7 @@ EVALUATE_AGAIN = "evaluate again with `volumetric evaluate --fresh`"
 _FIRST_METRIC_AFTER, _LAST_METRIC_BEFORE = "num_voxels", "data_range"
 
 
-class SessionKey(NamedTuple):
-    """Subject and session; the session is empty where the manifest names none."""
-
-    subject_id: str
-    session_id: str = ""
-
-    @property
-    def name(self) -> str:
-        """`subject` or `subject/session`."""
-        return "/".join(filter(None, self))
-
-
-class ScoreRow(TableRow):
+class ScoreRow(SessionRow):
     """A row of `per_subject.csv`: one method in one region of one subject and session.
 
     In the file, the columns between `num_voxels` and `data_range` are the metrics, and the columns after the last fixed
@@ -61,8 +49,6 @@ class ScoreRow(TableRow):
 
     REMEDY: ClassVar[str] = f"name a {SCORES_FILE} of `volumetric evaluate`, or evaluate again with --fresh"
 
-    subject_id: str
-    session_id: str = ""
     method: str
     region: str = ""
     status: Literal["ok", "failed", "n/a"]
@@ -110,16 +96,6 @@ class ScoreRow(TableRow):
     def to_cells(self) -> dict[str, Cell]:
         """The cells of a row by column."""
         return {**{name: getattr(self, name) for name in self.fixed_columns()}, **self.metrics, **self.covariates}
-
-    @property
-    def key(self) -> SessionKey:
-        """Subject and session."""
-        return SessionKey(self.subject_id, self.session_id)
-
-    @property
-    def name(self) -> str:
-        """`subject` or `subject/session`."""
-        return self.key.name
 
     @property
     def is_scored(self) -> bool:

@@ -6,7 +6,7 @@ import csv
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -93,6 +93,30 @@ class TableRow(BaseModel):
     def write_table(cls, path: Path, rows: Iterable[Self], columns: Sequence[str] | None = None) -> None:
         """Write a table, whole or not at all; the columns are the given ones, else those of the fields."""
         write_csv(path, [row.to_cells() for row in rows], columns or list(cls.model_fields))
+
+
+class SessionKey(NamedTuple):
+    """Subject and session; the session is empty where the manifest names none."""
+
+    subject_id: str
+    session_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """`subject` or `subject/session`."""
+        return "/".join(filter(None, self))
+
+
+class SessionRow(TableRow):
+    """A row about one subject and session."""
+
+    subject_id: str
+    session_id: str = ""
+
+    @property
+    def key(self) -> SessionKey:
+        """Subject and session."""
+        return SessionKey(self.subject_id, self.session_id)
 
 
 def read_cells(

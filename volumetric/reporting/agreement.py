@@ -46,7 +46,7 @@ def agreements(results: EvaluationResults) -> list[Agreement]:
 
 def _agreement(results: EvaluationResults, region: str, label: str) -> Agreement | None:
     pairs = [
-        (row.name, row.truth_mean, row.prediction_mean)
+        (row.key.name, row.truth_mean, row.prediction_mean)
         for row in results.scored(region)
         if row.truth_mean is not None and row.prediction_mean is not None
     ]

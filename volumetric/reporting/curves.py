@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -39,7 +40,13 @@ def training_curves(results: EvaluationResults) -> TrainingCurves:
     """The curves of the run behind an evaluation."""
     history = [] if results.run is None else [row.values() for row in results.run.history]
     metrics = {metric.name: metric for metric in results.metrics}
-    columns = dict.fromkeys(column for row in history for column in row if column not in _NOT_CURVES)
+    # A column without a number in any row would be an empty panel.
+    columns = dict.fromkeys(
+        column
+        for row in history
+        for column, value in row.items()
+        if column not in _NOT_CURVES and not math.isnan(value)
+    )
     steps = [int(row["step"]) for row in history]
     return TrainingCurves(steps, _panels(history, list(columns), metrics))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from volumetric.records.evaluation import MODEL, SummaryRow
+from volumetric.records.scores import MODEL, SummaryRow
 from volumetric.reporting.results import EvaluationResults, MetricColumn
 
 HEADLINES = ("psnr_db", "ssim", "mae", "pearson")

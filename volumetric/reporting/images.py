@@ -16,7 +16,8 @@ from volumetric.figures.montage import draw_montage
 from volumetric.imaging.geometry import Space, bounding_box, crop, flips_to_ras, widened
 from volumetric.imaging.intensity import in_reference_units
 from volumetric.manifest import ManifestRow
-from volumetric.records.evaluation import ScoredImages, SessionKey, SubjectScores
+from volumetric.records.evaluation import ScoredImages, SubjectScores
+from volumetric.records.table import SessionKey
 from volumetric.reporting.viewer import PackedVolumes, pack
 from volumetric.subject import read_subject
 

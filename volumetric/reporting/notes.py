@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from volumetric.records.evaluation import MODEL
+from volumetric.records.scores import MODEL
 from volumetric.reporting.results import EvaluationResults
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from volumetric.outputs import hash_file
-from volumetric.records.evaluation import SCORES_FILE
+from volumetric.records.scores import SCORES_FILE
 from volumetric.reporting.results import EvaluationResults
 
 _Facts = dict[str, Path | str | float | None]

@@ -11,23 +11,17 @@ from volumetric.errors import InputError
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,
     INFO_FILE,
-    MODEL,
-    SCORES_FILE,
-    SUMMARY_FILE,
     Definitions,
     EvaluationInfo,
     MetricDefinition,
-    ScoreRow,
-    ScoreTable,
-    SessionKey,
     SubjectScores,
-    SummaryRow,
-    find_scores,
 )
 from volumetric.records.prediction import PredictionSidecar, sidecar_path
 from volumetric.records.record import RecordError
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, HistoryRow, Provenance
+from volumetric.records.scores import MODEL, SCORES_FILE, SUMMARY_FILE, ScoreRow, ScoreTable, SummaryRow, find_scores
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
+from volumetric.records.table import SessionKey
 
 
 class ResultsError(InputError):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from volumetric.records.evaluation import SessionKey
+from volumetric.records.table import SessionKey
 from volumetric.reporting.results import EvaluationResults
 
 _RANKED_BY = ("ssim", "psnr_db")
@@ -25,11 +25,6 @@ class SelectedSubject:
 
     key: SessionKey
     rank: Rank
-
-    @property
-    def name(self) -> str:
-        """`subject` or `subject/session`."""
-        return self.key.name
 
 
 def select_subjects(results: EvaluationResults) -> list[SelectedSubject]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from volumetric.records.evaluation import ScoreRow, SessionKey
+from volumetric.records.scores import ScoreRow
+from volumetric.records.table import SessionKey
 from volumetric.reporting.results import EvaluationResults, MetricColumn
 
 _NUM_VOXELS = "num_voxels"

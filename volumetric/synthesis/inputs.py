@@ -11,6 +11,7 @@ from volumetric.errors import InputError
 from volumetric.imaging.nifti import SUFFIXES, stem
 from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.spec import ModelSpec
+from volumetric.records.table import SessionKey
 
 _BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
 _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([A-Za-z0-9]+)")
@@ -33,9 +34,9 @@ class InferenceCase:
     output: Path
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> SessionKey:
         """Subject and session."""
-        return self.row.subject_id, self.row.session_id
+        return self.row.key
 
 
 def find_cases(
