@@ -25,8 +25,7 @@ CALLS = {
     },
     "csv.write": {"outputs": "every CSV file of the project"},
     "yaml.load": {
-        "config.document": "YAML text of configurations and overrides",
-        "model.folder": "model.yaml",
+        "config.document": "YAML text of configurations, overrides and model.yaml",
     },
     "yaml.dump": {"config.resolve": "configurations and model.yaml"},
 }

@@ -126,6 +126,10 @@ def test_folders_without_a_usable_model_say_what_is_wrong(run_folder, tmp_path):
     (folder / "model.yaml").write_text(text.replace("target: t2w", "target: t3w"))
     with pytest.raises(ModelError, match="`target`"):
         load_model(folder)
+    for broken in ("[" * 5000, "{a: &x [1], b: *x}", "a: [", "x" * 200_000):
+        (folder / "model.yaml").write_text(broken)
+        with pytest.raises(ModelError, match="not a YAML file of a model"):
+            load_model(folder)
     (folder / "model.yaml").write_text(text)
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:100])
     with pytest.raises(ModelError, match="damaged"):

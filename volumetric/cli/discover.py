@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from volumetric.config.choices import Layout
+
 if TYPE_CHECKING:
     from volumetric.cohort.discover import Discovery
 
@@ -19,7 +21,7 @@ _SPLITS = ("train", "val", "test")
 def discover(
     root: Annotated[Path, typer.Argument(help="Folder with scans.")],
     out: Annotated[Path, typer.Option(help="The manifest to write, a CSV.")],
-    layout: Annotated[str, typer.Option(help="auto, bids, ixi, dicom or folders.")] = "auto",
+    layout: Annotated[Layout, typer.Option(help="Arrangement of the files; auto goes by evidence.")] = "auto",
     pattern: Annotated[
         str | None, typer.Option(help="Plain folders: `{subject_id}/{contrast}.nii.gz`; also {session_id}, {site}, *.")
     ] = None,

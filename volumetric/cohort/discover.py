@@ -7,21 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from volumetric.cohort import bids, dicom, folders, ixi
 from volumetric.cohort.candidates import Listing, Skipped, select
 from volumetric.cohort.split import split_rows
+from volumetric.config.choices import Layout
 from volumetric.errors import InputError
 from volumetric.manifest import ManifestRow, write_manifest
 from volumetric.outputs import OutputError, write_csv
 
 log = logging.getLogger(__name__)
 
-LAYOUTS = ("auto", "bids", "ixi", "dicom", "folders")
 MAX_PROBED = 2000
 """Files that are opened, at most, to tell a DICOM folder."""
 
-_OPTION_OF = {"pattern": "folders", "derivatives": "bids", "spreadsheet": "ixi", "folder_names": "dicom"}
+_OPTION_OF: dict[str, Layout] = {
+    "pattern": "folders",
+    "derivatives": "bids",
+    "spreadsheet": "ixi",
+    "folder_names": "dicom",
+}
 
 
 class DiscoverError(InputError):
@@ -42,7 +48,7 @@ class Discovery:
     """
 
     manifest: Path
-    layout: str
+    layout: Layout
     evidence: str
     rows: tuple[ManifestRow, ...]
     skipped: tuple[Skipped, ...]
@@ -58,7 +64,7 @@ def discover(
     root: Path,
     out: Path,
     *,
-    layout: str = "auto",
+    layout: Layout = "auto",
     pattern: str | None = None,
     derivatives: bool = False,
     spreadsheet: Path | None = None,
@@ -118,7 +124,7 @@ def discover(
     return discovery
 
 
-def _layout(root: Path, own: Path, layout: str, options: Sequence[str]) -> tuple[str, str]:
+def _layout(root: Path, own: Path, layout: Layout, options: Sequence[str]) -> tuple[Layout, str]:
     """The layout and the evidence for it; an option that belongs to one layout decides.
 
     Args:
@@ -127,8 +133,8 @@ def _layout(root: Path, own: Path, layout: str, options: Sequence[str]) -> tuple
         layout: the one that is requested, or `auto`.
         options: names of the options of one layout that are set.
     """
-    if layout not in LAYOUTS:
-        raise DiscoverError(f"--layout {layout}: expected one of {', '.join(LAYOUTS)}")
+    if layout not in get_args(Layout):
+        raise DiscoverError(f"--layout {layout}: expected one of {', '.join(get_args(Layout))}")
     evidence = f"--layout {layout}"
     if layout == "auto":
         layout, evidence = (_OPTION_OF[options[0]], _flag(options[0])) if options else _detect(root, own)
@@ -145,7 +151,7 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def _detect(root: Path, own: Path) -> tuple[str, str]:
+def _detect(root: Path, own: Path) -> tuple[Layout, str]:
     """The layout that files and folders have, and the evidence."""
     if evidence := _bids_evidence(root):
         return "bids", evidence

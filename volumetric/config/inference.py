@@ -6,9 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from volumetric.config.choices import Device as Device
-from volumetric.config.choices import Engine as Engine
-from volumetric.config.choices import Precision as Precision
+from volumetric.config.choices import Device, Engine, Precision
 from volumetric.config.section import Section
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from volumetric.config.choices import Device
 from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Section, Seed
 
@@ -154,7 +155,7 @@ class RunConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
     seed: Seed = Field(0, description="of the weights, the patches and the augmentation")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
+    device: Device = Field("auto", description="auto takes a GPU where there is one")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )

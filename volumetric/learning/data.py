@@ -75,6 +75,7 @@ def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
             ),
             SpatialPadd(PAIR, size),
             augment(config.augmentation, config.patch.size),
+            EnsureTyped(PAIR, track_meta=False),  # each copy would drag the metadata along
             CastToTyped("mask", torch.bool),
             NormalizeInMaskd(
                 "source",
@@ -83,7 +84,6 @@ def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
                 measured_key="measured",
             ),
             NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale),
-            EnsureTyped(PAIR, track_meta=False),
             SelectItemsd(PAIR),
         ]
     )

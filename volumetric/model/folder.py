@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from volumetric.config.document import ConfigError, load_yaml
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import as_yaml
 from volumetric.errors import InputError, one_line
@@ -20,7 +20,6 @@ from volumetric.outputs import hash_bytes, write_bytes, write_text
 
 WEIGHTS = "model.safetensors"
 SPEC = "model.yaml"
-
 
 _DEFAULTS = InferenceOptions()
 
@@ -54,11 +53,12 @@ def load_model(path: Path | str, *, options: InferenceOptions = _DEFAULTS) -> Mo
         )
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder}: {WEIGHTS} is missing; copy the whole model folder")
-    spec = _read_spec(folder / SPEC)
+    specification = (folder / SPEC).read_bytes()
+    spec = _parsed_spec(specification, folder / SPEC)
     network = build_network(spec.network, len(spec.sources))
     weights = (folder / WEIGHTS).read_bytes()
     _load_weights(network, weights, folder / WEIGHTS)
-    sha256 = hash_bytes(weights, (folder / SPEC).read_bytes())
+    sha256 = hash_bytes(weights, specification)
     return Model(spec, network, options=options, sha256=sha256, cache=folder / "engines")
 
 
@@ -86,9 +86,9 @@ def _each_once(network: nn.Module) -> dict[str, Tensor]:
     return dict(state.values())
 
 
-def _read_spec(path: Path) -> ModelSpec:
+def _parsed_spec(data: bytes, path: Path) -> ModelSpec:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = load_yaml(data.decode(), str(path))
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:
             raise ModelError(
@@ -96,8 +96,8 @@ def _read_spec(path: Path) -> ModelSpec:
                 "use the version that wrote the model (named under `versions` in the file)"
             )
         return ModelSpec.model_validate(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not a YAML file; copy the model folder again") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not a YAML file of a model; copy the model folder again") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])

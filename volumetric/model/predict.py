@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from volumetric.config.inference import Device, InferenceOptions
+from volumetric.config.choices import Device
+from volumetric.config.inference import InferenceOptions
 from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
