@@ -207,7 +207,7 @@ _LACKING = {"truth_median": ["truth_median is not in every table, so only num_vo
 
 def _cell(row: ScoreRow, column: str) -> str:
     """As the file holds it."""
-    value = row.to_cells()[column]
+    value = getattr(row, column)
     return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(value)
 
 

@@ -64,7 +64,8 @@ class PairedTest:
 
     def only(self, side: ComparedMethod) -> list[SessionKey]:
         """The sessions that one side alone has."""
-        return [session for session in side.sessions if session not in self.sessions]
+        shared = set(self.sessions)
+        return [session for session in side.sessions if session not in shared]
 
 
 def paired_test(

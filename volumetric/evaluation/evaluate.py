@@ -59,18 +59,13 @@ class Evaluation:
 
     Attributes:
         outcomes: one per subject and session.
-        table: content of `per_subject.csv`.
+        rows: of `per_subject.csv`.
         summary: of `summary.csv`.
     """
 
     outcomes: list[Outcome[SubjectScores]]
-    table: ScoreTable
+    rows: tuple[ScoreRow, ...]
     summary: list[SummaryRow]
-
-    @property
-    def rows(self) -> tuple[ScoreRow, ...]:
-        """The rows of `per_subject.csv`."""
-        return self.table.rows
 
 
 def evaluate(
@@ -117,7 +112,9 @@ def evaluate(
     run = _run_identity(folder.folder)
     covariates = _covariates(rows)
     torch_device = pick_device(device)
-    settings, training = _prepare(folder, manifest, source, target, check_scale(prediction_scale), segmentation)
+    settings, training = _settings_and_training(
+        folder, manifest, source, target, check_scale(prediction_scale), segmentation
+    )
     with locked(out):
         task = ScoringTask(folder.match(rows), training, settings, torch_device, out, fresh)
         jobs = min(jobs or (usual_jobs(_GB_A_JOB) if torch_device.type == "cpu" else 1), len(rows))
@@ -136,10 +133,10 @@ def evaluate(
             versions=versions(),
         )
         summary = _write(out, table, info, num_subjects=len({row.subject_id for row in rows}))
-    return Evaluation(outcomes, table, summary)
+    return Evaluation(outcomes, table.rows, summary)
 
 
-def _prepare(
+def _settings_and_training(
     folder: PredictionSet,
     manifest: Manifest,
     source: str | None,

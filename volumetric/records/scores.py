@@ -85,7 +85,7 @@ class ScoreRow(SessionRow):
     @classmethod
     def from_cells(cls, cells: Mapping[str, str]) -> Self:
         """From the cells of a row by column."""
-        metrics, covariates = variable_columns(list(cells))
+        metrics, covariates = _variable_columns(list(cells))
         filled = {column: text for column, text in cells.items() if text != ""}
         return cls.model_validate(
             {column: filled[column] for column in cls.fixed_columns() if column in filled}
@@ -103,7 +103,7 @@ class ScoreRow(SessionRow):
         return self.status == "ok"
 
 
-def variable_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
+def _variable_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
     """The metrics and the covariates among the columns of a table of scores."""
     metrics: list[str] = []
     covariates: list[str] = []
@@ -140,7 +140,7 @@ class ScoreTable:
         """
         columns, records = read_cells(path, remedy=ScoreRow.REMEDY)
         rows = ScoreRow.parse_table(path, columns, records)
-        metrics, covariates = variable_columns(columns)
+        metrics, covariates = _variable_columns(columns)
         if not metrics:
             raise RecordError(
                 f"{path}: there is no metric between the columns {_FIRST_METRIC_AFTER} and {_LAST_METRIC_BEFORE}; "
