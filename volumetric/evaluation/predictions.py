@@ -145,11 +145,14 @@ def open_predictions(folder: Path, pattern: str | None = None) -> PredictionSet:
 
 
 def _check_pattern(pattern: str) -> None:
-    fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
-    if "subject_id" not in fields or not fields <= {"subject_id", "session_id"}:
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(pattern) if name is not None}
+    except ValueError:  # a brace without its other one
+        fields = set()
+    if Path(pattern).is_absolute() or "subject_id" not in fields or not fields <= {"subject_id", "session_id"}:
         raise PredictionsError(
-            f"--pattern {pattern}: expected a path with {{subject_id}} and perhaps {{session_id}} in it, such as "
-            "'{subject_id}/*_synth.nii.gz'"
+            f"--pattern {pattern}: expected a path in the folder with {{subject_id}} and perhaps {{session_id}}, such "
+            "as '{subject_id}/*_synth.nii.gz'"
         )
 
 

@@ -128,10 +128,7 @@ def read_cells(
         raise RecordError(f"{path}: there is no such file; {remedy}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
-    if any("\0" in column for column in columns):
-        raise RecordError(f"{path}: not a readable CSV file (it holds binary data); {remedy}")
-    if overlong is None and text and not text.endswith("\n"):
-        raise RecordError(f"{path}: the file is cut short (its last line has no end); {remedy}")
+    _check_text(path, text, remedy, must_end=overlong is None)
     for line, record in enumerate(records, start=2):
         if None in record:
             if overlong is None:
@@ -139,3 +136,10 @@ def read_cells(
             overlong.append(line)
             del record[None]
     return columns, records
+
+
+def _check_text(path: Path, text: str, remedy: str, *, must_end: bool) -> None:
+    if "\0" in text.partition("\n")[0]:
+        raise RecordError(f"{path}: not a readable CSV file (it holds binary data); {remedy}")
+    if must_end and text and not text.endswith("\n"):
+        raise RecordError(f"{path}: the file is cut short (its last line has no end); {remedy}")
