@@ -9,6 +9,7 @@ from volumetric.outputs import (
     locked,
     write_bytes,
     write_csv,
+    write_text,
 )
 
 
@@ -22,6 +23,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     with pytest.raises(OSError, match="disk full"):
         write_bytes(tmp_path / "a", b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_a_folder_where_a_file_is_written_is_named(tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(OutputError, match=r"table\.csv: a folder stands where a file is to be written; rename"):
+        write_text(tmp_path / "table.csv", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_csv_has_the_union_of_keys_and_nine_digits(tmp_path):

@@ -24,7 +24,13 @@ class OutputError(InputError):
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name, then rename: whoever sees the file sees all of it."""
+    """Write under a temporary name, then rename: whoever sees the file sees all of it.
+
+    Raises:
+        OutputError: a folder stands where the file belongs.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: a folder stands where a file is to be written; rename or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

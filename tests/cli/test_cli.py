@@ -6,6 +6,7 @@ import pytest
 from tests.conftest import TINY, write_cohort, write_raw_cohort
 from volumetric.cli import main
 from volumetric.manifest import read_manifest
+from volumetric.outputs import write_text
 
 
 def volumetric(*arguments, **options):
@@ -48,6 +49,18 @@ def in_process(monkeypatch, capsys):
         return ended.value.code, capsys.readouterr().err
 
     return run
+
+
+def test_an_output_below_a_file_is_one_sentence_and_exit_code_2(tmp_path, in_process, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+
+    def report(*_, **__):
+        write_text(tmp_path / "file" / "report.html", "page")
+
+    monkeypatch.setattr("volumetric.reporting.report.report", report)
+    code, message = in_process("report", tmp_path, "--out", tmp_path / "file" / "report.html")
+    assert code == 2
+    assert message == f"error: {tmp_path / 'file'}: File exists; check the path, or choose another --out\n"
 
 
 def test_every_mistake_is_one_sentence_and_exit_code_2(tmp_path, run_folder, in_process):

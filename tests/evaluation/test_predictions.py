@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.records.test_prediction import SIDECAR
 from volumetric.evaluation.predictions import PredictionsError, check_scale, open_predictions
 from volumetric.manifest import ManifestRow
 from volumetric.records.prediction import PredictionRow
@@ -39,6 +40,7 @@ def test_a_table_decides_and_a_run_folder_leads_to_it(tmp_path):
         PredictionRow(subject_id="p2", status="failed", error="no scan"),
     ]
     PredictionRow.write_table(tmp_path / "predictions" / "predictions.csv", rows)
+    touch(tmp_path / "predictions", "x/other.nii.gz")
     folder = open_predictions(tmp_path)
     assert folder.folder == tmp_path / "predictions"
     assert folder.find(ManifestRow("p1")) == tmp_path / "predictions" / "x" / "other.nii.gz"
@@ -47,6 +49,19 @@ def test_a_table_decides_and_a_run_folder_leads_to_it(tmp_path):
         folder.find(ManifestRow("p2"))
     with pytest.raises(PredictionsError, match=r"subject p3: no prediction in .*; run infer"):
         folder.find(ManifestRow("p3"))
+
+
+def test_a_prediction_that_is_gone_and_the_sidecar_of_another_subject_are_named(tmp_path):
+    rows = [PredictionRow(subject_id=name, path=f"{name}.nii.gz", status="ok") for name in ("a", "b", "c")]
+    PredictionRow.write_table(tmp_path / "predictions.csv", rows)
+    for name in ("a", "b"):
+        SIDECAR.write(tmp_path / f"{name}.json")
+    folder = touch(tmp_path, "a.nii.gz", "b.nii.gz")
+    assert folder.find(ManifestRow("a")) == tmp_path / "a.nii.gz"
+    with pytest.raises(PredictionsError, match=r"b\.json belongs to subject a; repeat `volumetric infer --fresh`"):
+        folder.find(ManifestRow("b"))
+    with pytest.raises(PredictionsError, match=r"subject c: the prediction .*c\.nii\.gz is gone; repeat"):
+        folder.find(ManifestRow("c"))
 
 
 def test_each_session_gets_its_prediction_or_the_reason_and_none_gets_that_of_another(tmp_path):
@@ -83,3 +98,9 @@ def test_scales_that_are_some(scale):
 def test_a_folder_that_is_none_is_named():
     with pytest.raises(PredictionsError, match="there is no such folder"):
         open_predictions(Path("/nowhere/at/all"))
+
+
+@pytest.mark.parametrize("pattern", ["{subject_id", "/elsewhere/{subject_id}.nii.gz", "{name}", "plain"])
+def test_a_pattern_that_is_none_is_named(tmp_path, pattern):
+    with pytest.raises(PredictionsError, match=r"expected a path in the folder with \{subject_id\}"):
+        open_predictions(tmp_path, pattern)

@@ -20,6 +20,12 @@ def test_reference_scale_is_the_median_in_the_mask_alone():
         reference_scale(-array, mask, name="a.nii")
 
 
+def test_a_scan_with_one_value_everywhere_is_refused():
+    mask = np.array([[[True, True, False]]])
+    with pytest.raises(IntensityError, match=r"a\.nii: every voxel inside the brain mask is 7; this is no scan"):
+        reference_scale(np.array([[[7.0, 7.0, 0.0]]]), mask, name="a.nii")
+
+
 def test_standardize_is_blind_to_scale_and_offset():
     array = np.random.default_rng(0).uniform(1, 3, (4, 5, 6)).astype(np.float32)
     mask = array > 1.5

@@ -216,6 +216,16 @@ def test_a_conversion_that_openvino_cannot_read_is_made_again(tmp_path):
     assert torch.equal(engine(net, "openvino", cache=tmp_path / "engines")(windows), first)
 
 
+def test_a_conversion_whose_checksum_is_binary_is_made_again(tmp_path, caplog):
+    net = network(NETWORKS["unet"])
+    windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+    first = engine(net, "openvino", cache=tmp_path / "engines")(windows)
+    (folder,) = (tmp_path / "engines").iterdir()
+    (folder / "sha256").write_bytes(bytes(range(256)))
+    assert torch.equal(engine(net, "openvino", cache=tmp_path / "engines")(windows), first)
+    assert (folder / "sha256").read_text() == openvino._digest(folder)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_cache(tmp_path):
     (tmp_path / "engines").write_text("in the way")
     net = network(NETWORKS["unet"])

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import same_space
+from volumetric.imaging.intensity import IntensityError
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.model.folder import ModelError, load_model, save_model
 from volumetric.model.plausibility import PredictionError
@@ -137,6 +139,23 @@ def test_folders_without_a_usable_model_say_what_is_wrong(run_folder, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
         load_model(tmp_path)
+
+
+def test_weights_of_another_kind_of_number_are_refused(run_folder, tmp_path):
+    """Complex weights would lose their imaginary part, whole numbers their fraction."""
+    folder = tmp_path / "model"
+    shutil.copytree(run_folder / "model", folder)
+    tensors = load_file(folder / "model.safetensors")
+    for dtype in (torch.complex64, torch.int32):
+        save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, folder / "model.safetensors")
+        with pytest.raises(ModelError, match=rf"holds {dtype} numbers, expected torch\.float32"):
+            load_model(folder)
+
+
+def test_a_source_without_signal_is_named_by_its_contrast(spec):
+    t1w = brain_pair(0)[0]
+    with pytest.raises(IntensityError, match="the t1w image: the median inside the brain mask is -"):
+        Model(spec, Identity()).predict(t1w.with_array(-t1w.array))
 
 
 def test_the_model_file_holds_no_training_key(run_folder):

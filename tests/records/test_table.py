@@ -34,6 +34,8 @@ def test_a_byte_order_mark_and_a_short_row_are_read(tmp_path):
         (b"subject_id\na\n", "the columns psnr_db are missing"),
         (b"subject_id,psnr_db\na,much\n", "line 2: `psnr_db` is 'much'"),
         (b"subject_id,psnr_db\na,1,2\n", "line 2: more cells than columns"),
+        (b"subject_id,psnr_db,num_voxels\na,1,2\nb,1", "the file is cut short"),
+        (b"subject_id,psnr_db,num_voxels\na,1,2\nb,1,2", "the file is cut short"),
         (b"subject_id,psnr_db\n\xff\xfe,1\n", "not a readable CSV file"),
         (b"subject_id,psnr_db\n" + b"a" * 200_000 + b",1\n", "not a readable CSV file (field larger than"),
     ],

@@ -39,7 +39,7 @@ def compare(
     across_scales: Annotated[
         bool, typer.Option("--across-scales", help="Compare although --prediction-scale differs.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.", min=0)] = 0,
 ) -> None:
     """Compare evaluations of the same subjects, paired by subject: difference, confidence interval, test, effect size.
 

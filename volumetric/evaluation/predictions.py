@@ -86,7 +86,12 @@ class PredictionSet:
             raise PredictionsError(f"subject {row.name}: inference failed: {entry.error}")
         if row.key in self.damaged:
             raise PredictionsError(f"subject {row.name}: {self.damaged[row.key]}")
-        return self.folder / entry.path
+        file = self.folder / entry.path
+        if not file.is_file():
+            raise PredictionsError(
+                f"subject {row.name}: the prediction {file} is gone; repeat `volumetric infer` into that folder"
+            )
+        return file
 
     def _by_name(self, row: ManifestRow) -> Path:
         files = [file for file in self._all_images if _names(file, row)]
@@ -166,9 +171,15 @@ def _with_sidecars(folder: Path, table: Mapping[SessionKey, PredictionRow]) -> P
         if row.status == "failed" or not path.is_file():
             continue
         try:
-            sidecars[key] = PredictionSidecar.read(path)
+            sidecar = PredictionSidecar.read(path)
         except RecordError as error:
             damaged[key] = str(error)
+            continue
+        owner = SessionKey(sidecar.subject_id, sidecar.session_id)
+        if owner == key:
+            sidecars[key] = sidecar
+        else:
+            damaged[key] = f"{path} belongs to subject {owner.name}; repeat `volumetric infer --fresh` into that folder"
     for key, sidecar in sidecars.items():
         _check_same_model(next(iter(sidecars.values())), sidecar, sidecar_path(folder / table[key].path))
     return PredictionSet(folder, table, sidecars, damaged)

@@ -135,6 +135,12 @@ class ScoringTask:
     ) -> list[ScoreRow]:
         subject, prediction = loaded.subject, loaded.prediction
         sidecar = read_sidecar(prediction.path)
+        if sidecar is not None and sidecar.prediction_sha256 != prediction.sha256:
+            log.warning(
+                "%s: %s is not the file that infer wrote, it has changed since; repeat `volumetric infer`",
+                subject.row.name,
+                prediction.path,
+            )
         borders = None if sidecar is None else window_borders(sidecar, subject.space)
         spacing = spacing_mm(subject.space.affine)
         shift = shift_mm(subject.truth, prediction.array, subject.mask, spacing)

@@ -27,9 +27,12 @@ def reference_scale(array: NDArray[Any], mask: NDArray[np.bool_], *, name: str =
         name: how to call the image in an error.
 
     Raises:
-        IntensityError: the median is not positive.
+        IntensityError: the median is not positive, or all values are the same.
     """
-    scale = float(np.median(array[mask]))
+    inside = array[mask]
+    scale = float(np.median(inside))
+    if inside.min() == inside.max() != 0:
+        raise IntensityError(f"{name}: every voxel inside the brain mask is {scale:g}; this is no scan, name another")
     if not scale > 0:
         raise IntensityError(
             f"{name}: the median inside the brain mask is {scale:g}, expected a positive number; "

@@ -64,9 +64,12 @@ def load_model(path: Path | str, *, options: InferenceOptions = _DEFAULTS) -> Mo
 
 def _load_weights(network: nn.Module, weights: bytes, path: Path) -> None:
     try:
-        tensors = load(weights)
-        if tensors.keys() != _each_once(network).keys():
-            raise RuntimeError(f"other tensors: {sorted(tensors.keys() ^ _each_once(network).keys())}")
+        tensors, own = load(weights), _each_once(network)
+        if tensors.keys() != own.keys():
+            raise RuntimeError(f"other tensors: {sorted(tensors.keys() ^ own.keys())}")
+        other = [n for n, tensor in tensors.items() if tensor.is_floating_point() != own[n].is_floating_point()]
+        if other:
+            raise RuntimeError(f"{other[0]} holds {tensors[other[0]].dtype} numbers, expected {own[other[0]].dtype}")
         network.load_state_dict(tensors, strict=False)  # the second names of shared tensors are missing
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(f"{path}: the weights do not fit {SPEC} or are damaged ({one_line(error)})") from error
@@ -101,4 +104,4 @@ def _parsed_spec(data: bytes, path: Path) -> ModelSpec:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise ModelError(f"{path}: `{where}`: {problem['msg']}") from error
+        raise ModelError(f"{path}: `{where}`: {problem['msg']}; copy the model folder again") from error

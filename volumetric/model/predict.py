@@ -168,7 +168,8 @@ class Model:
         """
         scan = images[self.spec.sources[0]]
         space = model_space_of(scan.space, mask.array, self.spec.spacing_mm)
-        sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources))
+        names = [f"the {contrast} image" for contrast in self.spec.sources]
+        sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources), names=names)
         return ModelInput(
             header=scan.header,
             mask=mask,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +57,12 @@ class ModelSpace:
     scan_box: Slices
     keeps_voxels: bool
 
-    def to_model_space(self, *images: Image) -> NDArray[np.float32]:
+    def to_model_space(self, *images: Image, names: Sequence[str] = ()) -> NDArray[np.float32]:
         """Images on the scan's grid, resampled into model space.
+
+        Args:
+            images: on the scan's grid.
+            names: how to call them in an error.
 
         Returns:
             float32 `(C, I, J, K)` in reference units, 0 outside the mask.
@@ -66,9 +71,10 @@ class ModelSpace:
             IntensityError: an image without a positive median in the mask.
         """
         in_model_space = np.empty((len(images), *self.grid.shape), np.float32)
-        for image, place in zip(images, in_model_space, strict=True):
+        names = names or ["the image"] * len(images)
+        for image, name, place in zip(images, names, in_model_space, strict=True):
             array = np.ascontiguousarray(self.flips.apply(image.array)[self.scan_box])
-            units = in_reference_units(array, self.scan_mask, reference_scale(array, self.scan_mask))
+            units = in_reference_units(array, self.scan_mask, reference_scale(array, self.scan_mask, name=name))
             if not self.keeps_voxels:
                 units = resample(units, self.scan_grid, self.grid, "linear")
             np.multiply(units, self.mask, out=place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -135,23 +136,23 @@ def read_cells(
         delimiter: between cells.
         encoding: of the text.
         overlong: collects the numbers of the lines with more cells than columns, whose surplus is dropped;
-            without it, such a line is an error.
+            without it, such a line is an error, and so is a last line without an end: the file was cut short.
 
     Raises:
         RecordError: no such file, not a CSV, or a row with more cells than columns.
     """
     try:
         with path.open(newline="", encoding=encoding) as file:
-            reader = csv.DictReader(file, restval="", delimiter=delimiter)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            records = list(reader)
+            text = file.read()
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
+        columns = [column.strip() for column in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        records = list(reader)
     except FileNotFoundError as error:
         raise RecordError(f"{path}: there is no such file; {remedy}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
-    if any("\0" in column for column in columns):
-        raise RecordError(f"{path}: not a readable CSV file (it holds binary data); {remedy}")
+    _check_text(path, text, remedy, must_end=overlong is None)
     for line, record in enumerate(records, start=2):
         if None in record:
             if overlong is None:
@@ -159,3 +160,10 @@ def read_cells(
             overlong.append(line)
             del record[None]
     return columns, records
+
+
+def _check_text(path: Path, text: str, remedy: str, *, must_end: bool) -> None:
+    if "\0" in text.partition("\n")[0]:
+        raise RecordError(f"{path}: not a readable CSV file (it holds binary data); {remedy}")
+    if must_end and text and not text.endswith("\n"):
+        raise RecordError(f"{path}: the file is cut short (its last line has no end); {remedy}")

@@ -190,7 +190,7 @@ def _keep(folder: Path, save: Callable[[Path], None]) -> None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        return (folder / "sha256").read_text() == _digest(folder)
+        return (folder / "sha256").read_bytes() == _digest(folder).encode()
     except OSError:
         return False
 
