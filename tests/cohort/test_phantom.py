@@ -77,6 +77,16 @@ def test_repeating_makes_only_what_is_missing(tmp_path):
     assert (tmp_path / "sim000" / "t1w.nii.gz").stat().st_mtime_ns == kept
 
 
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"no image"])
+def test_an_image_that_was_emptied_or_truncated_is_made_again(tmp_path, damage):
+    phantom(tmp_path, subjects=1, seed=3, spacing_mm=4.0)
+    path = tmp_path / "sim000" / "t2w.nii.gz"
+    before = path.read_bytes()
+    path.write_bytes(damage(before))
+    phantom(tmp_path, subjects=1, seed=3, spacing_mm=4.0)
+    assert path.read_bytes() == before
+
+
 def test_other_settings_are_refused_unless_fresh(tmp_path):
     phantom(tmp_path, subjects=2, seed=3, spacing_mm=4.0)
     with pytest.raises(InputError, match=r"seed was 3, is 4.*--fresh"):

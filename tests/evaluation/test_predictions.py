@@ -98,9 +98,3 @@ def test_scales_that_are_some(scale):
 def test_a_folder_that_is_none_is_named():
     with pytest.raises(PredictionsError, match="there is no such folder"):
         open_predictions(Path("/nowhere/at/all"))
-
-
-@pytest.mark.parametrize("pattern", ["{subject_id", "/elsewhere/{subject_id}.nii.gz", "{name}", "plain"])
-def test_a_pattern_that_is_none_is_named(tmp_path, pattern):
-    with pytest.raises(PredictionsError, match=r"expected a path in the folder with \{subject_id\}"):
-        open_predictions(tmp_path, pattern)

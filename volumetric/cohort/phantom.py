@@ -11,7 +11,8 @@ import numpy as np
 
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.errors import InputError
-from volumetric.imaging.nifti import Image, write_image
+from volumetric.imaging.header import ImageError
+from volumetric.imaging.nifti import Image, read_image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
 from volumetric.outputs import locked, versions
 from volumetric.records.record import Record
@@ -115,8 +116,11 @@ class PhantomTask:
         return fields, draw_subject(numbers, load_template())
 
     def finished(self, item: int) -> PhantomSubject | None:
-        """The drawn numbers, if all files are there; the folder's settings say that they are the right ones."""
-        if not all(path.is_file() for path in self.paths(item).values()):
+        """The drawn numbers, if all files are whole; the settings of the folder say that they are the right ones."""
+        try:
+            for path in self.paths(item).values():
+                read_image(path)
+        except ImageError:
             return None
         return _recorded(self.parameters(item)[1])
 
