@@ -21,7 +21,10 @@ ONLY_IN = {
     "SimpleITK": ("imaging.", "cohort.dicom"),
     "deepbet": ("imaging.mask",),
     "dipy": ("evaluation.segmentation",),
-    "torch": ("model.", "metrics.", "learning.", "synthesis.", "evaluation.", "transforms."),
+    "torch": (
+        *("model.", "metrics.", "learning.", "synthesis.", "evaluation.", "transforms."),
+        *("simulation.pair", "simulation.tensors"),
+    ),
     "nilearn": ("simulation.", "reporting.viewer"),
     "typer": ("cli.",),
     "matplotlib": ("figures.", "reporting."),

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from volumetric.config.choices import Device
 from volumetric.config.network import NetworkConfig, UNetConfig
-from volumetric.config.section import Section, Seed
+from volumetric.config.section import Probability, Section, Seed
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
@@ -62,9 +62,6 @@ class PatchConfig(Section):
                 f"patch.batch_size {self.batch_size} must be a multiple of patch.num_per_volume {self.num_per_volume}"
             )
         return self
-
-
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentationConfig(Section):

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+
 Seed = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 """A seed that numpy, torch and ITK all take."""
 

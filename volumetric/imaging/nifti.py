@@ -121,20 +121,20 @@ def read_space(path: Path) -> Space:
         return check_header(stream.read(HEADER_BYTES), path).space
 
 
-def read_labels(path: Path) -> Image:
-    """Read a mask or label map as whole numbers (uint8 `(I, J, K)`).
+def read_labels(path: Path, highest: int = 255) -> Image:
+    """Read a mask or label map as whole numbers: uint8 `(I, J, K)`, uint16 where `highest` is above 255.
 
     Raises:
-        ImageError: as `read_image`, or values that are not whole numbers from 0 to 255.
+        ImageError: as `read_image`, or values that are not whole numbers from 0 to `highest`.
     """
     image = read_image(path)
     labels = np.rint(image.array)
-    if np.abs(labels - image.array).max() > 1e-3 or labels.min() < 0 or labels.max() > 255:
+    if np.abs(labels - image.array).max() > 1e-3 or labels.min() < 0 or labels.max() > highest:
         raise ImageError(
-            f"{path}: expected whole numbers from 0 to 255, got values from {image.array.min():g} to "
+            f"{path}: expected whole numbers from 0 to {highest}, got values from {image.array.min():g} to "
             f"{image.array.max():g}; this is no mask or label map"
         )
-    return image.with_array(labels.astype(np.uint8))
+    return image.with_array(labels.astype(np.uint8 if highest <= 255 else np.uint16))
 
 
 def write_image(path: Path, image: Image) -> None:

@@ -1,1 +1,1 @@
-"""Simulated subjects from a real template and the equations of MR. No torch, no MONAI."""
+"""Simulated subjects: from a template or from label maps, by the equations of MR. No MONAI."""

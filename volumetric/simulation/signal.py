@@ -157,11 +157,42 @@ def spin_echo(
     return pd * recovered * np.exp(-te_ms / t2_ms)  # type: ignore[no-any-return]
 
 
+def turbo_spin_echo(
+    t1_ms: FloatOrArray,
+    t2_ms: FloatOrArray,
+    pd: FloatOrArray | float,
+    *,
+    tr_ms: float,
+    te_ms: float,
+    train_ms: float,
+) -> FloatOrArray:
+    """Signal: PD (1 - exp(-(TR - train) / T1)) exp(-TE / T2), TE being the echo of the center of k-space.
+
+    The train leaves no longitudinal magnetization, so only the time after it recovers (Bernstein, King and Zhou 2004,
+    section 16.4, perfect refocusing).
+
+    Args:
+        t1_ms: any shape, as are `t2_ms` and `pd`.
+        t2_ms: transverse relaxation time.
+        pd: proton density.
+        tr_ms: repetition time.
+        te_ms: effective echo time.
+        train_ms: from the excitation to the last echo.
+
+    Returns:
+        The same shape, in units of `pd`, at least 0.
+    """
+    return pd * (1 - np.exp(-(tr_ms - train_ms) / t1_ms)) * np.exp(-te_ms / t2_ms)  # type: ignore[no-any-return]
+
+
 T1W_SEQUENCES: dict[str, Callable[..., NDArray[np.float32]]] = {
     "spoiled_gradient_echo": spoiled_gradient_echo,
     "mprage": mprage,
 }
-T2W_SEQUENCES: dict[str, Callable[..., NDArray[np.float32]]] = {"spin_echo": spin_echo}
+T2W_SEQUENCES: dict[str, Callable[..., NDArray[np.float32]]] = {
+    "spin_echo": spin_echo,
+    "turbo_spin_echo": turbo_spin_echo,
+}
 
 
 @dataclass(frozen=True)
