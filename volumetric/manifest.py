@@ -18,9 +18,11 @@ log = logging.getLogger(__name__)
 
 CONTRASTS = ("t1w", "t2w", "pdw", "flair")
 LABELS = ("mask", "tissues", "lesions")
+LABEL_MAP = "labels"
+"""The column of an anatomy to simulate from; its numbers are looked up in a table, label -> tissue."""
 NATIVE = "native_"
 """Before a contrast or `mask`: the same on the raw reference scan's own grid, where `prepare` made another."""
-PATH_COLUMNS = (*CONTRASTS, *LABELS, *(NATIVE + column for column in (*CONTRASTS, "mask")))
+PATH_COLUMNS = (*CONTRASTS, *LABELS, LABEL_MAP, *(NATIVE + column for column in (*CONTRASTS, "mask")))
 SPLITS = ("train", "val", "test")
 _ROW_COLUMNS = ("subject_id", "session_id", "split", "fold")
 _KNOWN_COLUMNS = (*_ROW_COLUMNS, *PATH_COLUMNS)

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from volumetric.config.choices import Device
 from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Probability, Section, Seed
+from volumetric.config.simulation import SimulationConfig
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
@@ -94,6 +95,13 @@ class AugmentationConfig(Section):
         return self.affine_probability > 0 or self.elastic_probability > 0
 
 
+class MixtureConfig(Section):
+    """Simulated pairs among the training draws; they come from rows of the manifest with `labels` and no scans."""
+
+    simulated: Probability = Field(0, description="share of the draws that are simulated; 1 needs no scanned pairs")
+    simulated_first: bool = Field(False, description="all simulated draws before the first scanned one")
+
+
 class LossConfig(Section):
     """Weights of the terms of the loss, all computed in the mask; 0 leaves a term out."""
 
@@ -147,6 +155,8 @@ class RunConfig(Section):
     network: NetworkConfig = UNetConfig()
     patch: PatchConfig = PatchConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    mixture: MixtureConfig = MixtureConfig()
+    simulation: SimulationConfig = SimulationConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -166,6 +176,21 @@ class RunConfig(Section):
         if cache is not None and "\0" in cache:
             raise ValueError(f"`cache` = {cache!r} holds a NUL character; give the path of a folder")
         return cache
+
+    @model_validator(mode="after")
+    def _simulates_one_pair(self) -> Self:
+        contrasts = {*self.task.sources, self.task.target}
+        if self.mixture.simulated and contrasts != {"t1w", "t2w"}:
+            raise ValueError(
+                f"mixture.simulated {self.mixture.simulated:g}: only pairs of t1w and t2w are simulated, not "
+                f"{' and '.join(sorted(contrasts))}; set mixture.simulated=0"
+            )
+        if self.mixture.simulated and self.space.spacing_mm is None:
+            raise ValueError(
+                f"mixture.simulated {self.mixture.simulated:g} needs a voxel size; give space.spacing_mm, such as "
+                "[1, 1, 1]"
+            )
+        return self
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:

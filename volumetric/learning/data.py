@@ -27,7 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 from volumetric.config.run import RunConfig
 from volumetric.imaging.geometry import flips_to_ras
 from volumetric.imaging.intensity import PooledIntensities, reference_scale
+from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.augmentation import PAIR, augment, size_with_margin
+from volumetric.learning.mixture import SimulatedDraws, draws_a_step, is_simulated
 from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
 from volumetric.transforms.load import LoadSubjectd
@@ -96,15 +98,25 @@ class PatchDraws(Dataset[list[Batch]]):
     a draw is the same in any process, in any order, and after any interruption.
     """
 
-    def __init__(self, pairs: Sequence[TrainingPair], config: RunConfig, spec: ModelSpec) -> None:
-        """Take the pairs and the transforms; nothing is read yet."""
-        self._pairs, self._seed, self._transform = list(pairs), config.seed, patch_transforms(config, spec)
+    def __init__(
+        self,
+        pairs: Sequence[TrainingPair],
+        config: RunConfig,
+        spec: ModelSpec,
+        anatomies: Sequence[TrainingAnatomy] = (),
+    ) -> None:
+        """Take the pairs, label maps to simulate others from, and the transforms; nothing is read yet."""
+        self._pairs, self._config, self._transform = list(pairs), config, patch_transforms(config, spec)
+        self._simulated = SimulatedDraws(anatomies, config, spec) if anatomies else None
 
     def __getitem__(self, draw: int) -> list[Batch]:
         """The patches of a draw in network units: `source (C, *size)`, `target (1, *size)`, `mask (1, *size)`."""
+        if self._simulated and is_simulated(draw, self._config):
+            return self._simulated[draw]
+        seed = self._config.seed
         epoch, place = divmod(draw, len(self._pairs))
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._pairs))
-        draw_seed = np.random.SeedSequence([self._seed, draw]).generate_state(1)[0]
+        order = np.random.default_rng([seed, epoch]).permutation(len(self._pairs))
+        draw_seed = np.random.SeedSequence([seed, draw]).generate_state(1)[0]
         self._transform.set_random_state(seed=int(draw_seed))
         patches: list[Batch] = self._transform(self._pairs[order[place]])
         return patches
@@ -116,6 +128,7 @@ def patch_batches(
     spec: ModelSpec,
     *,
     first_step: int,
+    anatomies: Sequence[TrainingAnatomy] = (),
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader[list[Batch]]:
@@ -124,15 +137,15 @@ def patch_batches(
     Returns:
         A loader of dictionaries with `source (N, C, *size)`, `target` and `mask (N, 1, *size)`.
     """
-    draws_a_step = config.patch.batch_size // config.patch.num_per_volume
+    num_draws = draws_a_step(config)
 
     def batches() -> Iterator[list[int]]:
         for step in range(first_step, config.optim.num_steps):
-            first = (step * world_size + rank) * draws_a_step
-            yield list(range(first, first + draws_a_step))
+            first = (step * world_size + rank) * num_draws
+            yield list(range(first, first + num_draws))
 
     return DataLoader(
-        PatchDraws(pairs, config, spec),
+        PatchDraws(pairs, config, spec, anatomies),
         batch_sampler=list(batches()),
         num_workers=config.num_workers,
         collate_fn=list_data_collate,

@@ -15,9 +15,11 @@ from lightning_fabric import Fabric
 
 from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
+from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
 from volumetric.learning.events import Events
+from volumetric.learning.mixture import draws_a_step, num_simulated
 from volumetric.learning.optimization import Optimization, learning_rate
 from volumetric.learning.pairs import TrainingPair
 from volumetric.learning.validation import prefer_whole_volume, validate
@@ -34,10 +36,11 @@ MIN_VALIDATION_SUBJECTS = 3
 
 @dataclass(frozen=True)
 class TrainingCohort:
-    """Pairs to learn from, pairs to validate on, and the model to be."""
+    """Pairs to learn from, pairs to validate on, label maps to simulate pairs from, and the model to be."""
 
     train: list[TrainingPair]
     val: list[TrainingPair]
+    anatomies: list[TrainingAnatomy]
     spec: ModelSpec
 
 
@@ -56,6 +59,11 @@ def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out:
         f"and {len(cohort.val)} validation subjects, on {fabric.device}, {torch.get_num_threads()} threads, "
         f"from step {progress.step} of {config.optim.num_steps}"
     )
+    if cohort.anatomies:
+        simulated, draws = num_simulated(config), config.optim.num_steps * draws_a_step(config)
+        log.info(
+            "draws: %d simulated from %d label maps, %d scanned", simulated, len(cohort.anatomies), draws - simulated
+        )
     start, first_step = time.perf_counter(), progress.step
     if not patience_exhausted(config, progress.history):
         _run_steps(fabric, config, cohort, optimization, progress, out)
@@ -99,7 +107,9 @@ def _run_steps(
 def _batches(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, first_step: int) -> Iterable[Batch]:
     """The batches of this rank, on the device."""
     ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
-    loader = patch_batches(cohort.train, config, cohort.spec, first_step=first_step, **ranks)
+    loader = patch_batches(
+        cohort.train, config, cohort.spec, first_step=first_step, anatomies=cohort.anatomies, **ranks
+    )
     return cast(Iterable[Batch], fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 
 

@@ -14,9 +14,8 @@ from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.figures.curve import learning_rate_curve
 from volumetric.learning.data import patch_batches
+from volumetric.learning.loop import TrainingCohort
 from volumetric.learning.optimization import Optimization, TrainingError
-from volumetric.learning.pairs import TrainingPair
-from volumetric.model.spec import ModelSpec
 from volumetric.records.run import LearningRateRow
 
 log = logging.getLogger(__name__)
@@ -28,14 +27,13 @@ DIVERGED = 4.0
 """The test ends where the smoothed loss is so many times its lowest."""
 
 
-def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: list[TrainingPair], out: Path) -> float:
+def lr_range_test(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out: Path) -> float:
     """Train for at most a hundred steps on rising rates.
 
     Args:
         fabric: the device.
         config: everything but the rate and the number of steps.
-        spec: of the model to be.
-        pairs: training subjects.
+        cohort: training subjects, and the model to be.
         out: folder that gets `lr_range.csv` and `lr_range.png`.
 
     Returns:
@@ -45,11 +43,12 @@ def lr_range_test(fabric: Fabric, config: RunConfig, spec: ModelSpec, pairs: lis
         TrainingError: the loss diverged before the tenth step.
     """
     trial = config.model_copy(update={"optim": config.optim.model_copy(update={"num_steps": NUM_STEPS})})
-    optimization = Optimization(fabric, trial, spec)
+    optimization = Optimization(fabric, trial, cohort.spec)
     losses: list[float] = []
     with progress_bar("learning rates", NUM_STEPS, "steps") as advance:
         batches: Any = fabric.setup_dataloaders(
-            patch_batches(pairs, trial, spec, first_step=0), use_distributed_sampler=False
+            patch_batches(cohort.train, trial, cohort.spec, first_step=0, anatomies=cohort.anatomies),
+            use_distributed_sampler=False,
         )
         for batch in batches:
             try:

@@ -67,10 +67,16 @@ class CohortSummary:
         return min(self.extent_vox) >= FINE_VOX
 
 
+USUAL_BRAINS = CohortSummary(
+    num_subjects=100, spacing_mm=(1.0, 1.0, 1.0), spacing_differs=False, extent_mm=(140.0, 175.0, 140.0)
+)
+"""Cohort that simulated pairs are planned for: adult brains at 1 mm, endless but for the time."""
+
+
 class PlannedSetting(NamedTuple):
     """A value of the configuration, and the reason for it."""
 
-    value: int | list[int] | list[float]
+    value: float | list[int] | list[float]
     reason: str
 
 
@@ -78,19 +84,20 @@ Plan = Mapping[str, PlannedSetting]
 """`section.key` -> setting, in the order of the file."""
 
 
-def plan_run(rows: Sequence[ManifestRow], source: str, device: torch.device) -> Plan:
+def plan_run(rows: Sequence[ManifestRow], labeled: Sequence[ManifestRow], source: str, device: torch.device) -> Plan:
     """Plan a training run.
 
     Args:
-        rows: training subjects; some of them are read.
+        rows: training subjects with scans; some of them are read.
+        labeled: training subjects with label maps alone.
         source: the contrast whose grid and brain decide.
         device: where training will run.
 
     Raises:
         InputError: a scan that cannot be used, by name.
     """
-    cohort = summarize(rows, source)
-    settings = {**plan_spacing(cohort), **plan_network(cohort, device)}
+    cohort = summarize(rows, source) if rows else USUAL_BRAINS
+    settings = {**plan_spacing(cohort), **plan_network(cohort, device), **plan_mixture(rows, labeled)}
     settings |= plan_batch(cohort, values(settings)["patch"]["size"], device)
     return {**settings, **plan_steps(cohort, settings, device)}
 
@@ -128,6 +135,15 @@ def plan_spacing(cohort: CohortSummary) -> Plan:
     """The spacing of model space."""
     reason = "median of the scans; the others are resampled" if cohort.spacing_differs else "that of all scans read"
     return {"space.spacing_mm": PlannedSetting(list(cohort.spacing_mm), reason)}
+
+
+def plan_mixture(rows: Sequence[ManifestRow], labeled: Sequence[ManifestRow]) -> Plan:
+    """The share of simulated pairs; nothing where there are no label maps."""
+    if not labeled:
+        return {}
+    if not rows:
+        return {"mixture.simulated": PlannedSetting(1, f"{len(labeled)} label maps and no scanned pairs")}
+    return {"mixture.simulated": PlannedSetting(0.5, f"{len(labeled)} label maps beside {len(rows)} scanned pairs")}
 
 
 def plan_network(cohort: CohortSummary, device: torch.device) -> Plan:

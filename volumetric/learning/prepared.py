@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 from volumetric.config.preparation import RECIPE_FILE, PreparationConfig
 from volumetric.config.resolve import resolve_as
-from volumetric.manifest import Manifest, ManifestRow
+from volumetric.manifest import LABEL_MAP, Manifest, ManifestRow, read_manifest
 
 log = logging.getLogger(__name__)
 
 
 def recipe_of(manifest: Manifest) -> PreparationConfig | None:
     """The recipe of the scans; None if they were not prepared, or not all by one recipe."""
-    files = [source.parent / RECIPE_FILE for source in manifest.sources]
+    scanned = [s for s in manifest.sources if any(set(row.paths) - {LABEL_MAP} for row in read_manifest(s).rows)]
+    files = [source.parent / RECIPE_FILE for source in scanned]
+    if not files:
+        return None
     recipes = [resolve_as(PreparationConfig, file) if file.is_file() else None for file in files]
     if any(recipe != recipes[0] for recipe in recipes):
         log.warning("%s: not all scans were prepared by one recipe, so the model keeps none", manifest.name)

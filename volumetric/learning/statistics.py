@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from volumetric.config.run import RunConfig
 from volumetric.imaging.intensity import PooledIntensities
 from volumetric.imaging.normalization import NORMALIZERS
+from volumetric.learning.anatomies import TrainingAnatomy
+from volumetric.learning.mixture import simulated_intensities
 from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import SOURCE_MAPS, AffineMap, StandardLandmarks, TrainingStatistics
 
@@ -27,12 +30,16 @@ class CohortStatistics:
         """To mean 0 and SD 1 over all training voxels."""
         return AffineMap(center=self.target.mean, scale=self.target.sd)
 
-    def describe(self, pairs: Sequence[TrainingPair]) -> TrainingStatistics:
+    def describe(
+        self, pairs: Sequence[TrainingPair], anatomies: Sequence[TrainingAnatomy], config: RunConfig
+    ) -> TrainingStatistics:
         """Summary of them for `model.yaml`."""
-        spacings = np.stack([pair.spacing_mm for pair in pairs]).round(4)
+        simulated_mm = [np.array(config.space.spacing_mm)] if anatomies else []
+        spacings = np.stack([*(pair.spacing_mm for pair in pairs), *simulated_mm]).round(4)
         low, high = spacings.min(axis=0).tolist(), spacings.max(axis=0).tolist()
         return TrainingStatistics(
             num_subjects=len(pairs),
+            num_label_maps=len(anatomies),
             source_quantiles={
                 contrast: tuple(pooled.quantile(_QUANTILES).round(4).tolist())
                 for contrast, pooled in self.sources.items()
@@ -42,32 +49,42 @@ class CohortStatistics:
         )
 
 
-def pool(pairs: Sequence[TrainingPair], config: RunConfig) -> CohortStatistics:
-    """The statistics of all pairs."""
+IntensitiesOfSubjects = Mapping[str, Callable[[], Iterable[PooledIntensities]]]
+"""By contrast, the intensities of one subject after another."""
+
+
+def intensities(
+    pairs: Sequence[TrainingPair], anatomies: Sequence[TrainingAnatomy], config: RunConfig
+) -> IntensitiesOfSubjects:
+    """The intensities of the scanned pairs, or, where there are none, of some simulated ones."""
+    contrasts = (*config.task.sources, config.task.target)
+    if pairs:
+        return {contrast: partial(_each, pairs, contrast) for contrast in contrasts}
+    simulated = dict(zip(contrasts, simulated_intensities(anatomies, config), strict=True))
+    return {contrast: partial(list, own) for contrast, own in simulated.items()}
+
+
+def pool(subjects: IntensitiesOfSubjects, config: RunConfig) -> CohortStatistics:
+    """The statistics of all subjects."""
     statistics = CohortStatistics({contrast: PooledIntensities() for contrast in config.task.sources})
-    for pair in pairs:
-        for contrast, pooled in {**statistics.sources, config.task.target: statistics.target}.items():
-            _add(pair, contrast, pooled)
+    for contrast, pooled in {**statistics.sources, config.task.target: statistics.target}.items():
+        for own in subjects[contrast]():
+            pooled.merge(own.counts, own.total, own.total_squares)
     return statistics
 
 
-def source_maps(pairs: Sequence[TrainingPair], config: RunConfig) -> tuple[AffineMap | StandardLandmarks, ...]:
+def source_maps(subjects: IntensitiesOfSubjects, config: RunConfig) -> tuple[AffineMap | StandardLandmarks, ...]:
     """Maps that the normalization learns from the training subjects, one a source; empty where it learns none."""
     name = config.intensity.source_normalization
     learn = NORMALIZERS[name].learn
     if learn is None:
         return ()
-    return tuple(SOURCE_MAPS[name].from_numbers(learn(_each(pairs, contrast))) for contrast in config.task.sources)
+    return tuple(SOURCE_MAPS[name].from_numbers(learn(subjects[contrast]())) for contrast in config.task.sources)
 
 
 def _each(pairs: Sequence[TrainingPair], contrast: str) -> Iterator[PooledIntensities]:
-    """The intensities of one subject after another."""
     for pair in pairs:
         own = PooledIntensities()
-        _add(pair, contrast, own)
+        total, squares = pair.sums(contrast).tolist()
+        own.merge(pair.histogram(contrast), total, squares)
         yield own
-
-
-def _add(pair: TrainingPair, contrast: str, pooled: PooledIntensities) -> None:
-    total, squares = pair.sums(contrast).tolist()
-    pooled.merge(pair.histogram(contrast), total, squares)

@@ -14,14 +14,15 @@ from lightning_fabric import Fabric
 from volumetric.config.document import ConfigError
 from volumetric.config.resolve import as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
+from volumetric.learning.anatomies import read_anatomies
 from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test
-from volumetric.learning.optimization import TrainingError
 from volumetric.learning.plan import PLAN_FILE, plan_run, values, write_plan
 from volumetric.learning.prepared import recipe_of, warn_of_quality
 from volumetric.learning.reading import read_pairs
-from volumetric.learning.statistics import pool, source_maps
-from volumetric.manifest import Manifest, read_manifest
+from volumetric.learning.rows import divided, training_rows
+from volumetric.learning.statistics import intensities, pool, source_maps
+from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
 from volumetric.model.folder import SPEC
 from volumetric.model.predict import pick_device
 from volumetric.model.spec import ModelSpec
@@ -94,9 +95,10 @@ def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fres
         except ConfigError as error:
             raise ConfigError(f"{error}; or plan anew with --fresh") from error
     options = resolve(None, overrides)
-    rows = _checked(manifests, options).split("train")
-    settings = plan_run(rows, options.task.sources[0], pick_device(options.device))
+    scanned, labeled = divided(read_manifest(*manifests), options)
+    settings = plan_run(scanned, labeled, options.task.sources[0], pick_device(options.device))
     config = with_defaults(options, values(settings))
+    _checked(manifests, config)
     write_plan(path, settings)
     return config
 
@@ -116,40 +118,42 @@ def find_lr(manifests: Sequence[Path], config: RunConfig, out: Path) -> float:
     fabric = _fabric(config)
     with locked(out):
         cohort = _read_cohort(manifest, config, fabric, out)
-        return lr_range_test(fabric, config, cohort.spec, cohort.train, out)
+        return lr_range_test(fabric, config, cohort, out)
 
 
 def _read_cohort(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> TrainingCohort:
     cache = Path(config.cache) if config.cache else out / "cache"
+    scanned, labeled = training_rows(manifest, config)
     with fabric.rank_zero_first():
-        train_pairs = read_pairs(manifest.split("train"), config, cache, title="reading train")
+        train_pairs = read_pairs(scanned, config, cache, title="reading train")
+        anatomies = read_anatomies(labeled, config, cache) if labeled else []
         val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
-    statistics = pool(train_pairs, config)
+    subjects = intensities(train_pairs, anatomies, config)
+    statistics = pool(subjects, config)
     spec = ModelSpec(
         sources=config.task.sources,
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
         source_normalization=config.intensity.source_normalization,
-        source_maps=source_maps(train_pairs, config),
+        source_maps=source_maps(subjects, config),
         target_map=statistics.target_map(),
         data_range=statistics.target.data_range(),
         network=config.network,
         patch_size=config.patch.size,
         overlap=config.inference.overlap,
         preparation=recipe_of(manifest),
-        training=statistics.describe(train_pairs),
+        training=statistics.describe(train_pairs, anatomies, config),
         training_manifest_sha256=manifest.digest(),
         versions=versions(),
     )
-    return TrainingCohort(train_pairs, val_pairs, spec)
+    return TrainingCohort(train_pairs, val_pairs, anatomies, spec)
 
 
 def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:
     manifest = read_manifest(*manifests)
-    rows = manifest.split("train")
-    if not rows:
-        raise TrainingError(f"{manifest.name}: no row has split `train`; fill the split column")
-    rows = (*rows, *manifest.split("val"))
+    scanned, labeled = training_rows(manifest, config)
+    manifest.require(labeled, [LABEL_MAP])
+    rows = (*scanned, *manifest.split("val"))
     manifest.require(rows, [*config.task.sources, config.task.target])
     warn_of_quality(rows)
     return manifest

@@ -67,7 +67,8 @@ class MaskSpec(Section):
 class TrainingStatistics(Section):
     """Statistics of the training subjects."""
 
-    num_subjects: int = Field(ge=0)
+    num_subjects: int = Field(ge=0, description="with scanned pairs")
+    num_label_maps: int = Field(0, ge=0, description="that pairs were simulated from")
     source_quantiles: dict[Contrast, _Quantiles] = Field(
         description="1st, 25th, 50th, 75th and 99th percentile in the mask, reference units, per contrast"
     )

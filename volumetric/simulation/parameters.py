@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from volumetric.config.simulation import SimulationConfig
-from volumetric.simulation.protocols import FAT_T2_RATIO, DrawnProtocol, draw_t1w, draw_t2w, log_uniform
+from volumetric.simulation.protocols import FAT_T2_RATIO, PROTOCOL_OF, DrawnProtocol, log_uniform
 from volumetric.simulation.signal import IRON_RATE, R2_PRIME, Relaxation
 from volumetric.simulation.tissues import FIELD_STRENGTHS, NAMES, NUMBER, TISSUES
 
@@ -126,8 +126,8 @@ class PairParameters:
         shape: of the head.
         surfaces: of cortex, fluid and mask.
         lesions: in the order they are laid over the map.
-        source: T1w, or a random contrast.
-        target: T2w.
+        source: the network's input.
+        target: what it is to predict.
         field_seed: of the smooth fields.
         noise_seed: of noise and texture.
     """
@@ -142,9 +142,20 @@ class PairParameters:
     noise_seed: int
 
 
-def draw_pair(rng: np.random.Generator, config: SimulationConfig) -> PairParameters:
-    """Draw one pair. Each part has a stream of its own: a changed probability of one leaves the others as they are."""
-    shape, surfaces, lesions, tissues, source, target, seeds = rng.spawn(7)
+def draw_pair(
+    rng: np.random.Generator, config: SimulationConfig, *, source: str = "t1w", target: str = "t2w"
+) -> PairParameters:
+    """Draw one pair.
+
+    Each part has a stream of its own: another probability of one leaves the others as they are.
+
+    Args:
+        rng: source of all numbers.
+        config: ranges and probabilities.
+        source: `t1w` or `t2w`.
+        target: `t1w` or `t2w`.
+    """
+    shape, surfaces, lesions, tissues, first, second, seeds = rng.spawn(7)
     field_strength = float(tissues.choice(FIELD_STRENGTHS))
     constants = draw_constants(tissues, field_strength)
     iron_ratio = float(tissues.uniform(0.5, 1.6))
@@ -153,16 +164,16 @@ def draw_pair(rng: np.random.Generator, config: SimulationConfig) -> PairParamet
         signals = compressed(tissue_signals(drawn, constants, field_strength, iron_ratio), drawn.exponent)
         return _draw_contrast(stream, signals, drawn.protocol.sequence, config, shift_mm)
 
-    t1w = contrast(source, draw_t1w(source), config.misalignment_mm)
-    if source.random() < config.random_contrast_probability:
-        t1w = replace(t1w, signals=random_signals(source), sequence="random")
+    drawn_source = contrast(first, PROTOCOL_OF[source](first), config.misalignment_mm)
+    if first.random() < config.random_contrast_probability:
+        drawn_source = replace(drawn_source, signals=random_signals(first), sequence="random")
     return PairParameters(
         field_strength,
         _draw_shape(shape, config.deformation),
         _draw_surfaces(surfaces),
         _draw_lesions(lesions, config),
-        t1w,
-        contrast(target, draw_t2w(target), 0.0),
+        drawn_source,
+        contrast(second, PROTOCOL_OF[target](second), 0.0),
         int(seeds.integers(2**31)),
         int(seeds.integers(2**31)),
     )

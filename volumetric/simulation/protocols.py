@@ -80,6 +80,10 @@ def draw_t2w(rng: np.random.Generator) -> DrawnProtocol:
     return DrawnProtocol(train, False, saturation, True, flow, exponent)
 
 
+PROTOCOL_OF = {"t1w": draw_t1w, "t2w": draw_t2w}
+"""Contrast -> how its protocol is drawn."""
+
+
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """A number whose logarithm is uniform."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))

@@ -1,0 +1,50 @@
+"""Rows of a manifest that a training uses: scanned pairs, and label maps to simulate pairs from."""
+
+from __future__ import annotations
+
+import logging
+
+from volumetric.config.run import RunConfig
+from volumetric.learning.optimization import TrainingError
+from volumetric.manifest import LABEL_MAP, Manifest, ManifestRow
+
+log = logging.getLogger(__name__)
+
+Rows = tuple[ManifestRow, ...]
+
+
+def divided(manifest: Manifest, config: RunConfig) -> tuple[Rows, Rows]:
+    """The training rows: those with scans, and those with a label map and no scan of the task.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    rows = manifest.split("train")
+    if not rows:
+        raise TrainingError(f"{manifest.name}: no row has split `train`; fill the split column")
+    contrasts = {*config.task.sources, config.task.target}
+    labeled = tuple(row for row in rows if LABEL_MAP in row.paths and not contrasts & set(row.paths))
+    return tuple(row for row in rows if row not in labeled), labeled
+
+
+def training_rows(manifest: Manifest, config: RunConfig) -> tuple[Rows, Rows]:
+    """The rows of scanned pairs and of label maps that the configured mixture draws from.
+
+    Raises:
+        TrainingError: there is no row of a kind that it needs.
+    """
+    scanned, labeled = divided(manifest, config)
+    share = config.mixture.simulated
+    if share and not labeled:
+        raise TrainingError(
+            f"{manifest.name}: mixture.simulated is {share:g}, and no training row has a label map alone; add rows "
+            f"whose `{LABEL_MAP}` column is filled, or set mixture.simulated=0"
+        )
+    if share < 1 and not scanned:
+        raise TrainingError(
+            f"{manifest.name}: no training row has scans, only label maps; add pairs, or set mixture.simulated=1 and "
+            "space.spacing_mm=[1,1,1] to train on simulated pairs alone"
+        )
+    if labeled and not share:
+        log.warning("%d rows with label maps alone are not used; set mixture.simulated to draw from them", len(labeled))
+    return scanned if share < 1 else (), labeled if share else ()
