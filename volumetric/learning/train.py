@@ -24,7 +24,7 @@ from volumetric.learning.statistics import pool, source_maps
 from volumetric.manifest import Manifest, read_manifest
 from volumetric.model.folder import SPEC
 from volumetric.model.predict import pick_device
-from volumetric.model.spec import ModelSpec
+from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.outputs import locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
@@ -95,7 +95,7 @@ def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fres
             raise ConfigError(f"{error}; or plan anew with --fresh") from error
     options = resolve(None, overrides)
     rows = _checked(manifests, options).split("train")
-    settings = plan_run(rows, options.task.sources[0], pick_device(options.device))
+    settings = plan_run(rows, options.task.sources[0], pick_device(options.device), options.mask.kind)
     config = with_defaults(options, values(settings))
     write_plan(path, settings)
     return config
@@ -129,6 +129,7 @@ def _read_cohort(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Pat
         sources=config.task.sources,
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
+        mask=MaskSpec(kind=config.mask.kind),
         source_normalization=config.intensity.source_normalization,
         source_maps=source_maps(train_pairs, config),
         target_map=statistics.target_map(),
