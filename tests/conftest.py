@@ -56,6 +56,37 @@ def brain_pair(seed: int, shape=(31, 37, 29), affine: np.ndarray | None = None) 
     return tuple(Image((v * s * inside).astype(np.float32), affine) for v, s in zip((t1w, t2w), scales, strict=True))
 
 
+SCALP_MM = (64.0, 75.0)
+"""Inner and outer radius of the scalp of `head_pair`; the brain's is 55 mm, and the skull between them is dark."""
+
+
+def head_pair(seed: int, orientation: str = "RAS", noise: float = 0.03) -> tuple[Image, Image, Image]:
+    """T1w, T2w and brain mask of balls around the world's origin, cut at the neck by the grid, in air that is not 0.
+
+    The median of the brain is the value of its outer shell: 400 in the T1w, 250 in the T2w. Scalp is 1.5 and 1.2 times
+    that, skull 0.05 times.
+    """
+    shape = (44, 39, 37)
+    affine = oblique_affine(orientation)
+    last = np.array(shape) - 1
+    affine[:3, 3] = -affine[:3, :3] @ (last / 2)
+    affine[:3, 3] += affine[:3, :3] @ (ORIENTATIONS[orientation].T @ [0, 0, 5])  # the lowest slices are missing
+    radius = distances_mm(Space(shape, affine))
+    rng = np.random.default_rng(seed)
+    images = []
+    for scale, core, scalp in ((400, 1.2, 1.5), (250, 0.6, 1.2)):
+        air = noise * np.hypot(*rng.standard_normal((2, *shape)))
+        parts = [radius < 35, radius < 55, radius < SCALP_MM[0], radius < SCALP_MM[1]]
+        images.append(Image((scale * np.select(parts, [core, 1, 0.05, scalp], air)).astype(np.float32), affine))
+    return images[0], images[1], Image((radius < 55).astype(np.uint8), affine)
+
+
+def distances_mm(space: Space) -> np.ndarray:
+    """Of each voxel from the world's origin."""
+    voxels = np.moveaxis(np.indices(space.shape), 0, -1)
+    return np.linalg.norm(voxels @ space.affine[:3, :3].T + space.affine[:3, 3], axis=-1)
+
+
 def raw_pair(seed: int, move: np.ndarray | None = None) -> tuple[Image, Image]:
     """The same as a scanner gives them: the T2w on a turned grid of its own, moved by `move` (world mm)."""
     t1w, t2w = brain_pair(seed, shape=(47, 53, 43), affine=oblique_affine("LAS", spacing=(3.0, 2.6, 3.2)))
@@ -89,6 +120,19 @@ def write_cohort(folder: Path, splits: list[str], **options) -> Path:
         rows.append(ManifestRow(f"p{number}", split=split, paths=paths))
     write_manifest(folder / "manifest.csv", rows)
     return folder / "manifest.csv"
+
+
+def write_heads(folder: Path, splits: list[str]) -> Path:
+    """A manifest of heads with their brain masks, one for each split named, in all orientations."""
+    rows = []
+    for number, split in enumerate(splits):
+        paths = {column: folder / f"h{number}" / f"{column}.nii.gz" for column in ("t1w", "t2w", "mask")}
+        orientation = list(ORIENTATIONS)[number % len(ORIENTATIONS)]
+        for path, image in zip(paths.values(), head_pair(number, orientation), strict=True):
+            write_image(path, image)
+        rows.append(ManifestRow(f"h{number}", split=split, paths=paths))
+    write_manifest(folder / "heads.csv", rows)
+    return folder / "heads.csv"
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.conftest import oblique_affine, raw_pair
+from tests.conftest import distances_mm, head_pair, oblique_affine, raw_pair
 from volumetric.config.preparation import PreparationConfig
-from volumetric.imaging.alignment import AlignmentError, align, header_warnings
+from volumetric.imaging.alignment import AlignedImages, Alignment, AlignmentError, align, header_warnings
 from volumetric.imaging.geometry import Space, displacement_mm, inverse, mask_points, same_space
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.registration import random_moves
@@ -53,6 +53,22 @@ def test_a_given_mask_is_used_as_given(raw):
     found = align(images, recipe(), given=images["t1w"].with_array(mask), name="p5")
     assert found.rule == "given"
     np.testing.assert_array_equal(found.prepared.mask.array, mask.astype(bool))
+
+
+def test_a_head_goes_back_to_the_scans_grid_with_its_scalp():
+    t1w, _, brain = head_pair(0)
+    space = Space((84, 86, 82), np.diag([2.0, 2, 2, 1]))
+    space.affine[:3, 3] = -82
+    radius = distances_mm(space)
+    prepared = AlignedImages({}, Image(radius < 55, space.affine))
+    native = AlignedImages({"t1w": t1w}, brain.with_array(brain.array > 0))
+    found = Alignment("t1w", prepared, native, "given", {}, np.eye(4), ())
+    image = Image(np.where(radius < 75, 100 + radius, 0).astype(np.float32), space.affine)
+    back, alone = found.return_to_native(image, radius < 75), found.return_to_native(image)
+    there = distances_mm(t1w.space)
+    np.testing.assert_allclose(back.array[there < 72], 100 + there[there < 72], rtol=0.02)
+    assert not back.array[there > 77].any()
+    np.testing.assert_array_equal(alone.array != 0, brain.array > 0)
 
 
 def test_another_grid_goes_there_and_back_through_the_world(raw):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_fill_holes, gaussian_filter, label
 
-from tests.conftest import brain_pair, oblique_affine
+from tests.conftest import ORIENTATIONS, SCALP_MM, brain_pair, distances_mm, head_pair, oblique_affine
 from volumetric.imaging.geometry import spacing_mm
-from volumetric.imaging.mask import MaskError, brain_mask
+from volumetric.imaging.mask import MaskError, brain_mask, head_mask, in_view, is_extracted, region_mask
 from volumetric.imaging.nifti import Image, read_image
 
 
@@ -97,3 +97,47 @@ def test_deepbet_without_a_brain_is_an_error_that_says_so():
     flat = np.ones((40, 42, 44), np.float32)
     with pytest.raises(MaskError, match=r"flat\.nii: deepbet finds no brain"):
         brain_mask(Image(flat, np.eye(4)), name="flat.nii")
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.06])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_head_reaches_to_the_outer_rim_of_the_scalp_and_holds_the_dark_skull(orientation, noise):
+    t1w, _, brain = head_pair(0, orientation, noise)
+    head, radius = head_mask(t1w, brain.array > 0), distances_mm(t1w.space)
+    assert head[radius < SCALP_MM[1] - 2].all()
+    assert not head[radius > SCALP_MM[1] + 5].any()
+    assert not is_extracted(head, brain.array > 0)
+    np.testing.assert_array_equal(region_mask("head", t1w, brain.array > 0), head)
+    np.testing.assert_array_equal(region_mask("brain", t1w, brain.array > 0), brain.array > 0)
+
+
+def test_a_head_that_the_grid_cuts_is_solid_where_it_is_cut():
+    """Its skull is open to the image's border there, so it is no hole in 3D."""
+    t1w, _, brain = head_pair(0)
+    lowest = distances_mm(t1w.space)[:, :, 0]
+    skull = (lowest > 57) & (lowest < 62)
+    assert skull.any()
+    assert head_mask(t1w, brain.array > 0)[:, :, 0][skull].all()
+
+
+def test_a_ghost_beside_the_head_is_air():
+    t1w, _, brain = head_pair(0)
+    t1w.array[:3, :3, :3] = 500
+    assert not head_mask(t1w, brain.array > 0)[:3, :3, :3].any()
+
+
+def test_the_head_of_an_extracted_brain_is_about_the_brain():
+    t1w, _ = brain_pair(0)
+    brain = brain_mask(t1w).array
+    head = head_mask(t1w, brain)
+    assert head[brain].all()
+    assert is_extracted(head, brain)
+
+
+def test_what_lies_beyond_a_resampled_scan_is_out_of_view_and_a_dark_voxel_in_it_is_not():
+    array = np.zeros((6, 7, 8), np.float32)
+    array[1:5, 2:6, 3:] = 1
+    array[3, 4, 5] = 0
+    expected = np.zeros(array.shape, bool)
+    expected[1:5, 2:6, 3:] = True
+    np.testing.assert_array_equal(in_view(array), expected)

@@ -9,7 +9,7 @@ from volumetric.config.run import AugmentationConfig, IntensityConfig, SourceNor
 from volumetric.imaging.intensity import standard_units, standardize
 from volumetric.learning.data import PatchDraws, patch_batches
 from volumetric.learning.reading import read_pairs
-from volumetric.learning.statistics import source_maps
+from volumetric.learning.statistics import intensities, source_maps
 from volumetric.manifest import read_manifest
 from volumetric.model.spec import AffineMap
 from volumetric.model.units import in_network_units
@@ -41,7 +41,9 @@ def test_the_network_sees_the_same_in_training_and_in_inference(cohort, tiny_con
         }
     )
     pairs = read_pairs(read_manifest(cohort).split("train"), config, tmp_path / "cache", title="t")
-    own = spec.model_copy(update={"source_normalization": name, "source_maps": source_maps(pairs, config)})
+    own = spec.model_copy(
+        update={"source_normalization": name, "source_maps": source_maps(intensities(pairs, (), config), config)}
+    )
     draws = PatchDraws(pairs, config, own)
     wanted = [in_network_units(own, pair.sources, pair.mask[0]) for pair in pairs]
     for number in range(2):  # a patch that holds the whole brain

@@ -3,7 +3,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import brain_pair, write_cohort
+from tests.conftest import brain_pair, write_cohort, write_heads
 from volumetric.config.resolve import resolve
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
@@ -62,6 +62,13 @@ def test_a_cohort_is_measured_along_ras_axes(tmp_path):
     write_image(manifest.rows[1].path("t1w"), t1w.with_array(np.zeros_like(t1w.array)))
     with pytest.raises(InputError, match=r"subject p1: .*t1w"):
         summarize(manifest.rows, "t1w")
+
+
+def test_a_head_is_measured_to_its_scalp(tmp_path):
+    rows = read_manifest(write_heads(tmp_path, ["train"])).rows
+    brain, head = (summarize(rows, "t1w", kind).extent_mm for kind in ("brain", "head"))
+    np.testing.assert_allclose(brain, 110, atol=5)
+    np.testing.assert_allclose(head[:2], 150, atol=5)  # from left to right and back to front; the neck is cut
 
 
 def test_every_choice_has_its_reason_and_an_edited_plan_is_kept(tmp_path):

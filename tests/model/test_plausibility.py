@@ -25,7 +25,7 @@ def test_one_voxel_that_is_not_finite_is_enough(voxel):
 
 @pytest.mark.parametrize("values", [np.full_like(BRAIN, 1.0), -BRAIN, 1 + 1e-6 * BRAIN, 1e-9 * BRAIN])
 def test_a_constant_a_negative_and_an_almost_constant_output_are_refused(values):
-    with pytest.raises(PredictionError, match="constant in the brain"):
+    with pytest.raises(PredictionError, match="constant in the mask"):
         check_prediction(values, MASK, 2.5)
 
 

@@ -2,9 +2,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine
+from tests.conftest import ORIENTATIONS, brain_pair, distances_mm, head_pair, oblique_affine
 from volumetric.imaging.geometry import crop, flips_to_ras, same_space
-from volumetric.imaging.mask import brain_mask
+from volumetric.imaging.mask import brain_mask, head_mask
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.resample import continue_outward, resample
 from volumetric.model.space import SpaceError, model_space_of
@@ -114,3 +114,34 @@ def test_a_thin_end_that_model_space_cannot_hold_gets_the_nearest_value():
     back = view.from_model_space(np.full(view.mask.shape, 2.0, np.float32))
     np.testing.assert_allclose(back[mask], 2.0, atol=1e-4)
     assert (back[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_head_is_divided_by_the_median_of_its_brain_and_comes_back_to_the_bit(orientation):
+    t1w, t2w, given = head_pair(0, orientation)
+    brain = given.array > 0
+    head = head_mask(t1w, brain)
+    space = model_space_of(t1w.space, brain, None, head)
+    assert space.grid.shape == space.mask.shape == space.brain.shape
+    assert (space.mask.sum(), space.brain.sum()) == (head.sum(), brain.sum())
+    units = space.to_model_space(t1w, t2w)
+    assert np.median(units[0][space.brain]) == np.median(units[1][space.brain]) == 1
+    np.testing.assert_array_equal(space.from_model_space(units[1]), np.where(head, t2w.array / np.float32(250), 0))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_scalp_lies_where_the_affine_says_at_another_spacing_and_after_the_way_back(orientation):
+    t1w, t2w, given = head_pair(0, orientation)
+    brain = given.array > 0
+    space = model_space_of(t1w.space, brain, (3.0, 2.5, 3.5), head_mask(t1w, brain))
+    there = space.to_model_space(t2w)[0]
+    radius = distances_mm(space.grid)
+    np.testing.assert_allclose(there[(radius > 69) & (radius < 70)], 1.2, atol=0.15)
+    np.testing.assert_allclose(there[(radius > 44) & (radius < 46)], 1, atol=0.01)
+    assert not there[radius > 82].any()
+    assert space.mask[space.brain].all()
+    back, radius = space.from_model_space(there), distances_mm(t1w.space)
+    np.testing.assert_allclose(back[(radius > 69) & (radius < 70)], 1.2, atol=0.15)
+    rim = (radius > 57) & (radius < 73)  # dark skull and bright scalp
+    assert np.corrcoef(back[rim], t2w.array[rim])[0, 1] > 0.9
+    assert not back[radius > 82].any()

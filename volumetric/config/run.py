@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from volumetric.config.choices import Device
+from volumetric.config.choices import Device, MaskKind
 from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Probability, Section, Seed
 from volumetric.config.simulation import SimulationConfig
@@ -35,6 +35,15 @@ class SpaceConfig(Section):
 
     spacing_mm: tuple[Millimeters, Millimeters, Millimeters] | None = Field(
         None, description="voxel size in model space; null keeps each scan's own"
+    )
+
+
+class MaskConfig(Section):
+    """The region that the model reads and writes."""
+
+    kind: MaskKind = Field(
+        "brain",
+        description="brain, or head: all but the air around it; intensities are measured in the brain either way",
     )
 
 
@@ -151,6 +160,7 @@ class RunConfig(Section):
 
     task: TaskConfig = TaskConfig()
     space: SpaceConfig = SpaceConfig()
+    mask: MaskConfig = MaskConfig()
     intensity: IntensityConfig = IntensityConfig()
     network: NetworkConfig = UNetConfig()
     patch: PatchConfig = PatchConfig()

@@ -32,6 +32,7 @@ from volumetric.manifest import ManifestRow
 from volumetric.metrics.table import score
 from volumetric.outputs import hash_file, hash_json, versions
 from volumetric.records.evaluation import ScoredImage, ScoredImages, SubjectScores
+from volumetric.records.prediction import PredictionSidecar
 from volumetric.records.scores import MODEL, ScoreRow
 from volumetric.records.table import SessionKey
 
@@ -66,10 +67,17 @@ class ScoringSettings:
 
 @dataclass(frozen=True, eq=False)
 class LoadedSubject:
-    """A subject read from disk, prepared or native, whichever is on the prediction's grid."""
+    """A subject read from disk, prepared or native, whichever is on the prediction's grid.
+
+    Attributes:
+        subject: source and truth; with the head, where one was predicted.
+        prediction: on their grid.
+        sidecar: of the prediction; None for another tool's.
+    """
 
     subject: NormalizedSubject
     prediction: NormalizedPrediction
+    sidecar: PredictionSidecar | None
 
 
 class ScoringTask:
@@ -103,11 +111,13 @@ class ScoringTask:
     def read(self, item: ManifestRow) -> LoadedSubject:
         file = self._prediction_file(item)
         row = row_on_grid(item, file, self._settings.target)
-        subject = read_normalized(row, self._settings.source, self._settings.target, _LABELS)
+        sidecar = read_sidecar(file)
+        head = sidecar is not None and sidecar.mask_kind == "head"
+        subject = read_normalized(row, self._settings.source, self._settings.target, _LABELS, head=head)
         prediction = read_prediction(file, subject, self._settings.prediction_scale)
         if not prediction.array[subject.mask].any():
             raise ScoringError(f"subject {item.name}: the prediction {file} is 0 everywhere in the brain")
-        return LoadedSubject(subject, prediction)
+        return LoadedSubject(subject, prediction, sidecar)
 
     def compute(self, item: ManifestRow, loaded: LoadedSubject) -> SubjectScores:
         subject, prediction = loaded.subject, loaded.prediction
@@ -134,14 +144,6 @@ class ScoringTask:
         self, loaded: LoadedSubject, masks: Mapping[str, NDArray[np.bool_]], tissues: NDArray[np.uint8] | None
     ) -> list[ScoreRow]:
         subject, prediction = loaded.subject, loaded.prediction
-        sidecar = read_sidecar(prediction.path)
-        if sidecar is not None and sidecar.prediction_sha256 != prediction.sha256:
-            log.warning(
-                "%s: %s is not the file that infer wrote, it has changed since; repeat `volumetric infer`",
-                subject.row.name,
-                prediction.path,
-            )
-        borders = None if sidecar is None else window_borders(sidecar, subject.space)
         spacing = spacing_mm(subject.space.affine)
         shift = shift_mm(subject.truth, prediction.array, subject.mask, spacing)
         more: dict[str, dict[str, float]] = {
@@ -162,8 +164,23 @@ class ScoringTask:
                     "warnings": warnings.get(row.region, ""),
                 }
             )
-            for row in self._score(MODEL, subject, prediction.array, masks, borders)
+            for row in self._score_in_regions(loaded, masks)
         ]
+
+    def _score_in_regions(self, loaded: LoadedSubject, masks: Mapping[str, NDArray[np.bool_]]) -> list[ScoreRow]:
+        """The prediction's rows in the brain, and in the head where one was predicted."""
+        subject, prediction, sidecar = loaded.subject, loaded.prediction, loaded.sidecar
+        if sidecar is not None and sidecar.prediction_sha256 != prediction.sha256:
+            log.warning(
+                "%s: %s is not the file that infer wrote, it has changed since; repeat `volumetric infer`",
+                subject.row.name,
+                prediction.path,
+            )
+        borders = None if sidecar is None else window_borders(sidecar, subject.space)
+        rows = self._score(MODEL, subject, prediction.array, masks, borders)
+        if subject.head is not None and prediction.head is not None:
+            rows += self._score(MODEL, subject.head, prediction.head, {"head": subject.head.mask}, borders)
+        return rows
 
     def _score_baselines(self, subject: NormalizedSubject, masks: Mapping[str, NDArray[np.bool_]]) -> list[ScoreRow]:
         subject_id, session_id = subject.row.key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.intensity import INTENSITY_SCALE, in_reference_units, reference_scale
-from volumetric.imaging.mask import MaskRule
+from volumetric.imaging.mask import MaskRule, head_mask, in_view, is_extracted
 from volumetric.imaging.nifti import Image, read_image, read_space
 from volumetric.manifest import ManifestRow
 from volumetric.subject import read_subject
@@ -37,6 +37,8 @@ class NormalizedSubject:
         truth_median: the same of the truth.
         labels: by column, those that were read.
         sha256: by column, of the bytes that were read.
+        head: the same in the head where the truth reaches, which then is the mask; None where it was not asked for, or
+            source or truth is brain-extracted.
     """
 
     row: ManifestRow
@@ -49,6 +51,7 @@ class NormalizedSubject:
     truth_median: float
     labels: Mapping[str, Image] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    head: NormalizedSubject | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +63,14 @@ class NormalizedPrediction:
         array: float32 `(I, J, K)`.
         divisor: the number that the file's values were divided by.
         sha256: of the bytes that were read.
+        head: `(I, J, K)`, the same but 0 outside the head; None where the subject has none.
     """
 
     path: Path
     array: NDArray[np.float32]
     divisor: float
     sha256: str
+    head: NDArray[np.float32] | None = None
 
 
 def row_on_grid(row: ManifestRow, prediction: Path, target: str) -> ManifestRow:
@@ -78,14 +83,17 @@ def row_on_grid(row: ManifestRow, prediction: Path, target: str) -> ManifestRow:
     return row if prepared or not same_space(read_space(native.path(target)), space) else native
 
 
-def read_normalized(row: ManifestRow, source: str, target: str, labels: Sequence[str] = ("mask",)) -> NormalizedSubject:
-    """Read source and truth of a subject, each divided by its own in-mask median.
+def read_normalized(
+    row: ManifestRow, source: str, target: str, labels: Sequence[str] = ("mask",), *, head: bool = False
+) -> NormalizedSubject:
+    """Read source and truth of a subject, each divided by its own median in the brain.
 
     Args:
         row: of the manifest.
         source: contrast that the brain mask is found in.
         target: contrast of the truth.
         labels: label columns to read where they are given.
+        head: find the head as well.
 
     Raises:
         InputError: a missing or unusable file, or images on different grids.
@@ -97,19 +105,27 @@ def read_normalized(row: ManifestRow, source: str, target: str, labels: Sequence
         reference_scale(image.array, mask, name=str(row.path(contrast)))
         for contrast, image in zip((source, target), images, strict=True)
     ]
-    units = [in_reference_units(i.array, mask, median) for i, median in zip(images, medians, strict=True)]
-    return NormalizedSubject(
-        row,
-        source=units[0],
-        truth=units[1],
-        mask=mask,
-        mask_rule=rule,
-        space=images[1].space,
-        source_median=medians[0],
-        truth_median=medians[1],
-        labels=subject.labels,
-        sha256=subject.sha256,
-    )
+
+    def normalized(inside: NDArray[np.bool_]) -> NormalizedSubject:
+        source_units, truth_units = (
+            in_reference_units(i.array, inside, median) for i, median in zip(images, medians, strict=True)
+        )
+        return NormalizedSubject(
+            row,
+            source=source_units,
+            truth=truth_units,
+            mask=inside,
+            mask_rule=rule,
+            space=images[1].space,
+            source_median=medians[0],
+            truth_median=medians[1],
+            labels=subject.labels,
+            sha256=subject.sha256,
+        )
+
+    brain = normalized(mask)
+    region = head_mask(images[0], mask) & (mask | in_view(images[1].array)) if head else mask
+    return brain if is_extracted(region, mask) else replace(brain, head=normalized(region))
 
 
 def read_prediction(path: Path, subject: NormalizedSubject, scale: str) -> NormalizedPrediction:
@@ -136,4 +152,6 @@ def read_prediction(path: Path, subject: NormalizedSubject, scale: str) -> Norma
         divisor = reference_scale(image.array, subject.mask, name=str(path))
     else:
         divisor = INTENSITY_SCALE if scale == "reference" else float(scale)
-    return NormalizedPrediction(path, in_reference_units(image.array, subject.mask, divisor), divisor, image.sha256)
+    masks = [subject.mask] if subject.head is None else [subject.mask, subject.head.mask]
+    array, *head = (in_reference_units(image.array, mask, divisor) for mask in masks)
+    return NormalizedPrediction(path, array, divisor, image.sha256, *head)

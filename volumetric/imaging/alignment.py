@@ -73,18 +73,25 @@ class Alignment:
     to_prepared: Matrix
     warnings: tuple[str, ...]
 
-    def return_to_native(self, image: Image) -> Image:
+    def return_to_native(self, image: Image, region: NDArray[np.bool_] | None = None) -> Image:
         """Resample a volume from the prepared grid to the reference scan's own.
 
+        Args:
+            image: on the prepared grid.
+            region: `(I, J, K)` there, where the volume has values; None is the brain.
+
         Returns:
-            float32, interpolated once, 0 outside the brain; the same image where both grids are one.
+            float32, interpolated once, 0 outside the region; the same image where both grids are one.
         """
         if self.prepared is self.native:
             return image
         scan = self.native.mask
-        spread = continue_outward(image.array, self.prepared.mask.array)
         placed = moved(image.space, inverse(self.to_prepared))
-        return scan.with_array(resample(spread, placed, scan.space, "cubic") * scan.array)
+        there, here = self.prepared.mask.array, scan.array
+        if region is not None:
+            there, here = region, here | (resample(region, placed, scan.space) >= 0.5)
+        spread = continue_outward(image.array, there)
+        return scan.with_array(resample(spread, placed, scan.space, "cubic") * here)
 
 
 def align(

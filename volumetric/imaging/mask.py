@@ -1,17 +1,19 @@
-"""The brain mask: one function of the source image alone, the same in training, inference and evaluation."""
+"""Brain and head mask: functions of the source image alone, the same in training, inference and evaluation."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import gaussian_filter, label, maximum_filter, minimum_filter
 
+from volumetric.config.choices import MaskKind
 from volumetric.errors import InputError
-from volumetric.imaging.geometry import bounding_box, same_space
+from volumetric.imaging.geometry import bounding_box, same_space, spacing_mm
 from volumetric.imaging.nifti import Image
 
 MaskRule = Literal["given", "nonzero", "deepbet"]
@@ -19,10 +21,15 @@ MIN_ZERO_FRACTION = 0.2
 """From this share of exactly zero voxels on, an image may be brain-extracted already."""
 MAX_BRAIN_ML = 2500.0
 """No brain is larger: many scanners write air as 0 too, and then the nonzero voxels include skull and scalp."""
+_SMOOTHING_MM = 1.0
+_CLOSING_MM = 6.0
+"""Openings of the scalp that are wider than two of these, such as the nostrils of a thick slice, stay open."""
+_MIN_HEAD_TO_BRAIN = 1.25
+"""Measured: 1.69 to 1.93 in raw scans with slices of 3 mm that end above the neck, 1.02 to 1.05 in extracted brains."""
 
 
 class MaskError(InputError):
-    """An image for which no brain mask can be made."""
+    """An image for which no mask can be made."""
 
 
 class BrainMask(NamedTuple):
@@ -68,6 +75,82 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
     return BrainMask(_deepbet(source, name), "deepbet")
 
 
+def region_mask(kind: MaskKind, source: Image, brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Region that a model reads and writes: the brain itself, or the head around it."""
+    return brain if kind == "brain" else head_mask(source, brain)
+
+
+def head_mask(source: Image, brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Everything that is not air around the head: brain, skull, scalp, face and neck, without holes.
+
+    The image is clipped at the brain's median and smoothed by 1 mm; head is what exceeds a fourth of the way from air
+    to tissue, the two classes of Otsu, closed by 6 mm, filled in every slice of each axis (a head that ends at the
+    image's border has no closed surface in 3D), and of this the largest component.
+
+    Args:
+        source: the source image, with the head.
+        brain: `(I, J, K)`, on its grid; part of the head in any case.
+
+    Returns:
+        `(I, J, K)`. Of a brain-extracted image it is the brain, closed; `is_extracted` tells.
+    """
+    sides = spacing_mm(source.affine)
+    bright = source.array.clip(0, np.median(source.array[brain]))
+    air, other = _otsu_means(bright)
+    tissue = gaussian_filter(bright, _SMOOTHING_MM / sides) > air + (other - air) / 4
+    solid = _without_holes_in_slices(_closed(tissue | brain, _CLOSING_MM / sides))
+    head: NDArray[np.bool_] = _largest_component(solid) | brain
+    return head
+
+
+def is_extracted(head: NDArray[np.bool_], brain: NDArray[np.bool_]) -> bool:
+    """True if there is hardly anything around the brain, so that the image has no head."""
+    return int(head.sum()) < _MIN_HEAD_TO_BRAIN * int(brain.sum())
+
+
+def in_view(array: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels that a scan resampled to this grid reaches: those with a value other than 0 toward all six faces.
+
+    Resampling leaves 0 beyond the scan's own grid. A dark voxel between bright ones is in view.
+    """
+    nonzero = array != 0
+    view: NDArray[np.bool_] = np.ones_like(nonzero)
+    for axis in range(3):
+        view &= np.logical_or.accumulate(nonzero, axis)
+        view &= np.flip(np.logical_or.accumulate(np.flip(nonzero, axis), axis), axis)
+    return view
+
+
+def _otsu_means(array: NDArray[np.float32]) -> tuple[float, float]:
+    """Means of the dark and of the bright class that differ most (Otsu 1979), of 255 thresholds."""
+    counts, edges = np.histogram(array, 256)
+    below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * (edges[:-1] + edges[1:]) / 2)
+    dark, bright = sums[:-1] / below, (sums[-1] - sums[:-1]) / (array.size - below)
+    best = (below * (array.size - below) * (bright - dark) ** 2).argmax()
+    return float(dark[best]), float(bright[best])
+
+
+def _closed(mask: NDArray[np.bool_], reach_vox: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The mask closed by a box of `reach_vox` each way; it goes on beyond the array's border."""
+    reach = [round(float(voxels)) for voxels in reach_vox]
+    padded = np.pad(mask.astype(np.uint8), [(voxels, voxels) for voxels in reach], mode="edge")
+    box = [2 * voxels + 1 for voxels in reach]
+    closed = minimum_filter(maximum_filter(padded, box, mode="nearest"), box, mode="nearest")
+    inner: NDArray[np.bool_] = closed[tuple(slice(v, v + n) for v, n in zip(reach, mask.shape, strict=True))] > 0
+    return inner
+
+
+def _without_holes_in_slices(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and all background that is enclosed within a slice, along one axis after another."""
+    for axis in range(3):
+        across = [other for other in range(3) if other != axis]
+        in_plane = np.zeros((3, 3, 3), bool)
+        for other in across:
+            in_plane[tuple(slice(None) if a == other else 1 for a in range(3))] = True
+        mask = _without_holes(mask, in_plane, across)
+    return mask
+
+
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest component of a mask, holes filled."""
     box = bounding_box(mask)
@@ -79,11 +162,19 @@ def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return largest
 
 
-def _without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask and all background that does not reach a face of the array; a third of `binary_fill_holes`' time."""
-    background, num_regions = label(~mask)
+def _without_holes(
+    mask: NDArray[np.bool_], neighbors: NDArray[np.bool_] | None = None, axes: Sequence[int] = (0, 1, 2)
+) -> NDArray[np.bool_]:
+    """The mask and all background that does not reach a face of the array; a third of `binary_fill_holes`' time.
+
+    Args:
+        mask: `(I, J, K)`.
+        neighbors: `(3, 3, 3)`, of a voxel; None: the six.
+        axes: whose faces count.
+    """
+    background, num_regions = label(~mask, neighbors)
     open_air = np.zeros(num_regions + 1, bool)
-    for axis in range(3):
+    for axis in axes:
         for face in (0, -1):
             open_air[background.take(face, axis)] = True
     open_air[0] = False

@@ -33,6 +33,7 @@ from volumetric.learning.mixture import SimulatedDraws, draws_a_step, is_simulat
 from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
 from volumetric.transforms.load import LoadSubjectd
+from volumetric.transforms.mask import RegionMaskd
 from volumetric.transforms.normalize import NormalizeInMaskd
 from volumetric.transforms.space import ToModelSpaced
 from volumetric.transforms.tensors import to_image, to_mask
@@ -52,7 +53,8 @@ def volume_transforms(config: RunConfig) -> Compose:
         [
             LoadSubjectd(contrasts),
             partial(_count_intensities, contrasts=contrasts),
-            ToModelSpaced(contrasts, config.space.spacing_mm),
+            RegionMaskd(contrasts, config.mask.kind, target_key=config.task.target),
+            ToModelSpaced(contrasts, config.space.spacing_mm, region_key="region"),
             _find_centers,
         ]
     )
@@ -173,8 +175,8 @@ def _count_intensities(
 
 
 def _find_centers(volume: Mapping[str, MetaTensor]) -> dict[str, MetaTensor | NDArray[np.generic]]:
-    """Add the flat indices of voxels of the mask, evenly thinned: where patches may be centered."""
-    centers = np.flatnonzero(volume["mask"].numpy())
+    """Add the flat indices of voxels of the region, evenly thinned: where patches may be centered."""
+    centers = np.flatnonzero(volume["region"].numpy())
     return {**volume, "centers": centers[:: max(1, centers.size // _MAX_CENTERS)]}
 
 

@@ -14,8 +14,8 @@ from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.augmentation import PAIR
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import measure_sources
+from volumetric.simulation.draws import draw_pair
 from volumetric.simulation.pair import PairSimulation
-from volumetric.simulation.parameters import draw_pair
 from volumetric.transforms.augmentation import appearance_steps
 from volumetric.transforms.normalize import NormalizeInMaskd
 from volumetric.transforms.simulate import RandSimulatePaird
@@ -53,7 +53,7 @@ class SimulatedDraws:
         self._anatomies, self._seed, self._spec = list(anatomies), config.seed, spec
         self._simulate = RandSimulatePaird(
             "labels",
-            config.simulation,
+            config.simulation.model_copy(update={"region": config.mask.kind}),
             spacing_mm=config.space.spacing_mm or (1.0, 1.0, 1.0),
             size=config.patch.size,
             num_samples=config.patch.num_per_volume,
@@ -100,9 +100,9 @@ def simulated_intensities(
         rng = np.random.default_rng([config.seed, number, _STATISTICS])
         parameters = draw_pair(rng, config.simulation, source=source, target=config.task.target)
         anatomy = anatomies[number % len(anatomies)].label_map()
-        pair = PairSimulation(anatomy, parameters, region=config.simulation.region)
+        pair = PairSimulation(anatomy, parameters, region=config.mask.kind)
         images = (pair.overview.source, pair.overview.target)
         for own, image, median in zip(pooled, images, pair.medians, strict=True):
             own.append(PooledIntensities())
-            own[-1].add((image[pair.overview.mask] / median).numpy())
+            own[-1].add((image[pair.overview.brain] / median).numpy())
     return pooled

@@ -15,7 +15,7 @@ from volumetric.learning.cache import mapped
 def volume_arrays(contrasts: Sequence[str]) -> list[str]:
     """The names of the arrays of a pair's folder."""
     counts = [f"{kind}_{contrast}" for contrast in contrasts for kind in ("histogram", "sums")]
-    return ["sources", "target", "mask", "centers", "spacing_mm", *counts]
+    return ["sources", "target", "mask", "brain", "centers", "spacing_mm", *counts]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrainingPair:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Boolean `(1, I, J, K)`."""
+        """Region that is learned, boolean `(1, I, J, K)`: the brain, or the head where the target's scan reaches."""
         return mapped(self.folder, "mask")
 
     @property

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from volumetric.batch.subjects import progress as progress_bar
+from volumetric.config.choices import MaskKind
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import bounding_box, flips_to_ras
+from volumetric.imaging.mask import region_mask
 from volumetric.manifest import ManifestRow
 from volumetric.model.networks import build_network, channels_last
 from volumetric.outputs import write_text
@@ -48,7 +50,7 @@ class CohortSummary:
         num_subjects: training subjects.
         spacing_mm: median along RAS axes, `(3,)`.
         spacing_differs: whether any scan's differs from the median by more than 1 %.
-        extent_mm: median size of the brain's bounding box along RAS axes, `(3,)`.
+        extent_mm: median size of the brain's, or head's, bounding box along RAS axes, `(3,)`.
     """
 
     num_subjects: int
@@ -84,7 +86,13 @@ Plan = Mapping[str, PlannedSetting]
 """`section.key` -> setting, in the order of the file."""
 
 
-def plan_run(rows: Sequence[ManifestRow], labeled: Sequence[ManifestRow], source: str, device: torch.device) -> Plan:
+def plan_run(
+    rows: Sequence[ManifestRow],
+    labeled: Sequence[ManifestRow],
+    source: str,
+    device: torch.device,
+    kind: MaskKind = "brain",
+) -> Plan:
     """Plan a training run.
 
     Args:
@@ -92,17 +100,18 @@ def plan_run(rows: Sequence[ManifestRow], labeled: Sequence[ManifestRow], source
         labeled: training subjects with label maps alone.
         source: the contrast whose grid and brain decide.
         device: where training will run.
+        kind: of the region that the model reads and writes.
 
     Raises:
         InputError: a scan that cannot be used, by name.
     """
-    cohort = summarize(rows, source) if rows else USUAL_BRAINS
+    cohort = summarize(rows, source, kind) if rows else USUAL_BRAINS
     settings = {**plan_spacing(cohort), **plan_network(cohort, device), **plan_mixture(rows, labeled)}
     settings |= plan_batch(cohort, values(settings)["patch"]["size"], device)
     return {**settings, **plan_steps(cohort, settings, device)}
 
 
-def summarize(rows: Sequence[ManifestRow], source: str) -> CohortSummary:
+def summarize(rows: Sequence[ManifestRow], source: str, kind: MaskKind = "brain") -> CohortSummary:
     """Read the source scans of some training subjects.
 
     Raises:
@@ -116,10 +125,11 @@ def summarize(rows: Sequence[ManifestRow], source: str) -> CohortSummary:
                 subject = read_subject(row, [source])
             except InputError as error:
                 raise InputError(f"subject {row.name}: {error}") from error
-            space = subject.images[source].space
+            scan = subject.images[source]
+            space = scan.space
             flips = flips_to_ras(space.affine)
             spacings.append(flips.apply_to_space(space).spacing_mm)
-            box = bounding_box(np.asarray(flips.apply(subject.mask.array)))
+            box = bounding_box(np.asarray(flips.apply(region_mask(kind, scan, subject.mask.array))))
             extents.append([s.stop - s.start for s in box] * spacings[-1])
             advance(row.name)
     median = np.median(spacings, axis=0)
@@ -156,7 +166,7 @@ def plan_network(cohort: CohortSummary, device: torch.device) -> Plan:
     patch = [max(stride, min(limit, -(-side // stride) * stride) // stride * stride) for side in sides]
     coarsest = " x ".join(f"{side // stride}" for side in patch)
     extent = " x ".join(map(str, cohort.extent_vox))
-    stem_reason = "brains are large in voxels and a CPU is slow" if stem == 2 else "full resolution"
+    stem_reason = "scans are large in voxels and a CPU is slow" if stem == 2 else "full resolution"
     return {
         "network.channels": PlannedSetting(
             [_width(device, stem) * 2**level for level in range(levels)],
@@ -164,7 +174,7 @@ def plan_network(cohort: CohortSummary, device: torch.device) -> Plan:
         ),
         "network.num_blocks": PlannedSetting(1 if on_cpu else 2, f"for a {device.type.upper()}"),
         "network.stem_stride": PlannedSetting(stem, stem_reason),
-        "patch.size": PlannedSetting(patch, f"of a brain of {extent} voxels, at most {limit} a side"),
+        "patch.size": PlannedSetting(patch, f"of {extent} voxels in all, at most {limit} a side"),
     }
 
 

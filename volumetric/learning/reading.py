@@ -24,7 +24,7 @@ from volumetric.transforms.errors import unwrapped_errors
 
 log = logging.getLogger(__name__)
 
-RECIPE = 3
+RECIPE = 4
 """Raised whenever the same scans begin to give other arrays."""
 
 
@@ -67,14 +67,14 @@ def _read_pair(row: ManifestRow, config: RunConfig, cache: Path) -> TrainingPair
     contrasts, normalization = (*config.task.sources, config.task.target), config.intensity.source_normalization
     sha256 = {column: hash_file(row.path(column)) for column in (*contrasts, "mask") if column in row.paths}
     key = hash_json(
-        {"recipe": RECIPE, "contrasts": contrasts, "spacing_mm": config.space.spacing_mm, "files": sha256}
-        | {"versions": versions()}
+        {"recipe": RECIPE, "contrasts": contrasts, "spacing_mm": config.space.spacing_mm, "mask": config.mask.kind}
+        | {"files": sha256, "versions": versions()}
     )
     volumes = cached(cache, key, volume_arrays(contrasts), partial(_read_volumes, row, config, sha256))
 
     def measure() -> dict[str, NDArray[np.float64]]:
-        sources, mask = mapped(volumes, "sources"), mapped(volumes, "mask")[0]
-        return {"measured": measure_sources(normalization, config.task.sources, sources, mask)}
+        sources, brain = mapped(volumes, "sources"), mapped(volumes, "brain")[0]
+        return {"measured": measure_sources(normalization, config.task.sources, sources, brain)}
 
     measured_key = hash_json({"volumes": key, "source_normalization": normalization})
     return TrainingPair(row.name, volumes, cached(cache, measured_key, ["measured"], measure))
@@ -94,5 +94,6 @@ def _read_volumes(row: ManifestRow, config: RunConfig, sha256: Mapping[str, str]
     return arrays | {
         "sources": np.concatenate([volume[contrast].numpy() for contrast in config.task.sources]),
         "target": volume[config.task.target].numpy(),
-        "mask": volume["mask"].numpy(),
+        "mask": volume["region"].numpy(),
+        "brain": volume["mask"].numpy(),
     }

@@ -25,7 +25,7 @@ from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
 from volumetric.model.folder import SPEC
 from volumetric.model.predict import pick_device
-from volumetric.model.spec import ModelSpec
+from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.outputs import locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
@@ -96,7 +96,7 @@ def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fres
             raise ConfigError(f"{error}; or plan anew with --fresh") from error
     options = resolve(None, overrides)
     scanned, labeled = divided(read_manifest(*manifests), options)
-    settings = plan_run(scanned, labeled, options.task.sources[0], pick_device(options.device))
+    settings = plan_run(scanned, labeled, options.task.sources[0], pick_device(options.device), options.mask.kind)
     config = with_defaults(options, values(settings))
     _checked(manifests, config)
     write_plan(path, settings)
@@ -134,6 +134,7 @@ def _read_cohort(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Pat
         sources=config.task.sources,
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
+        mask=MaskSpec(kind=config.mask.kind),
         source_normalization=config.intensity.source_normalization,
         source_maps=source_maps(subjects, config),
         target_map=statistics.target_map(),

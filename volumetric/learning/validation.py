@@ -59,7 +59,7 @@ def validate(
     for pair in pairs:
         mask = pair.mask[0]
         plan = plan_for(spec, mask, device, overlap=spec.overlap, whole_volume=whole_volume)
-        prediction = synthesize(network, spec, pair.sources, mask, plan, device).clip(min=0)
+        prediction = synthesize(network, spec, pair.sources, mask, plan, device, pair.measured).clip(min=0)
         scores.append(_score(pair, prediction, spec.data_range))
         if figure is not None and pair is pairs[0]:
             _write_figure(

@@ -1,4 +1,4 @@
-"""Judgment of a network's output: finite, not constant, and of the size of a brain's signal."""
+"""Judgment of a network's output: finite, not constant, and of the size of an image's signal."""
 
 from __future__ import annotations
 
@@ -35,12 +35,10 @@ def check_prediction(units: NDArray[np.float32], mask: NDArray[np.bool_], data_r
     if not np.isfinite([low, high]).all():
         _refuse("has voxels that are NaN or infinite")
     if max(high, 0) - max(low, 0) < _LEAST_SPREAD * data_range:
-        _refuse(f"is constant in the brain ({max(high, 0):.3g} everywhere)")
+        _refuse(f"is constant in the mask ({max(high, 0):.3g} everywhere)")
     usual = float(np.quantile(inside[:: max(1, inside.size // _ENOUGH_VOXELS)], 0.995))
     if not _LEAST_HIGH * data_range <= usual <= _MOST_HIGH * data_range:
-        _refuse(
-            f"has a 99.5th percentile of {usual:.3g} in the brain, where the model's data range is {data_range:.3g}"
-        )
+        _refuse(f"has a 99.5th percentile of {usual:.3g} in the mask, where the model's data range is {data_range:.3g}")
 
 
 def _refuse(problem: str) -> None:

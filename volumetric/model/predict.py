@@ -18,7 +18,7 @@ from volumetric.config.inference import InferenceOptions
 from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
-from volumetric.imaging.mask import BrainMask, brain_mask
+from volumetric.imaging.mask import BrainMask, brain_mask, is_extracted, region_mask
 from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
@@ -26,11 +26,15 @@ from volumetric.model.plausibility import check_prediction
 from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
 from volumetric.model.training_range import training_range_warnings
-from volumetric.model.units import in_network_units
+from volumetric.model.units import in_network_units, measure_sources
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
 from volumetric.subject import check_one_grid
 
 _DEFAULTS = InferenceOptions()
+_NO_HEAD = (
+    "the scan is brain-extracted and the model was trained on heads, so the brain alone is synthesized, and less well; "
+    "give the scan as it was before brain extraction, or use a model of the brain"
+)
 
 
 class DeviceError(InputError):
@@ -44,14 +48,16 @@ class ModelInput:
     Attributes:
         header: of the first source's file.
         mask: the brain mask and its rule.
+        region: `(I, J, K)` on the scan's grid, what is predicted: the brain or the head.
         space: model space, and the way back.
-        volume: `(C, I, J, K)` in network units, 0 outside the mask.
+        volume: `(C, I, J, K)` in network units, 0 outside the region.
         plan: windows to run.
         warnings: what a reader should know before trusting what comes of it.
     """
 
     header: nib.Nifti1Header | None
     mask: BrainMask
+    region: NDArray[np.bool_]
     space: ModelSpace
     volume: NDArray[np.float32]
     plan: WindowPlan
@@ -63,7 +69,7 @@ class Prediction:
     """A synthesized image and how it came about.
 
     Attributes:
-        image: float32 on the source's grid, 1000 times reference units, 0 outside the mask, never negative.
+        image: float32 on the source's grid, 1000 times reference units, 0 outside the model's region, never negative.
         mask: the brain mask and its rule.
         plan: the windows that were stitched.
         grid: the model's grid they lie on.
@@ -167,16 +173,22 @@ class Model:
             InputError: an image that cannot be used.
         """
         scan = images[self.spec.sources[0]]
-        space = model_space_of(scan.space, mask.array, self.spec.spacing_mm)
+        region = region_mask(self.spec.mask.kind, scan, mask.array)
+        space = model_space_of(scan.space, mask.array, self.spec.spacing_mm, region)
         names = [f"the {contrast} image" for contrast in self.spec.sources]
         sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources), names=names)
+        measured = measure_sources(self.spec.source_normalization, self.spec.sources, sources, space.brain)
+        warnings = training_range_warnings(self.spec, scan, sources, space.brain)
+        if self.spec.mask.kind == "head" and is_extracted(region, mask.array):
+            warnings = (_NO_HEAD, *warnings)
         return ModelInput(
             header=scan.header,
             mask=mask,
+            region=region,
             space=space,
-            volume=in_network_units(self.spec, sources, space.mask),
+            volume=in_network_units(self.spec, sources, space.mask, measured),
             plan=self._plan(space.mask),
-            warnings=training_range_warnings(self.spec, scan, sources, space.mask),
+            warnings=warnings,
         )
 
     def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
@@ -236,6 +248,7 @@ def synthesize(
     mask: NDArray[np.bool_],
     plan: WindowPlan,
     device: torch.device,
+    measured: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Run a network over the windows of one subject in model space, in bfloat16 on a GPU.
 
@@ -246,6 +259,7 @@ def synthesize(
         mask: `(I, J, K)`.
         plan: windows that cover the mask.
         device: where to compute.
+        measured: of the sources in the brain; None measures them in the mask.
 
     Returns:
         The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
@@ -254,7 +268,7 @@ def synthesize(
         IntensityError: a source without what the model's normalization needs.
     """
     run = in_bfloat16(network) if device.type == "cuda" else network
-    return run_windows(run, spec, in_network_units(spec, sources, mask), mask, plan, device)
+    return run_windows(run, spec, in_network_units(spec, sources, mask, measured), mask, plan, device)
 
 
 def run_windows(

@@ -38,21 +38,25 @@ class ModelSpace:
     """Model space of one subject: the grid that the model works on, and the ways there and back.
 
     Attributes:
-        mask: brain `(I, J, K)` on `grid`.
-        grid: RAS axes, model spacing, cropped to the brain.
+        mask: region that the model reads and writes, `(I, J, K)` on `grid`: brain or head.
+        brain: `(I, J, K)` on `grid`, within the mask; intensities are measured in it.
+        grid: RAS axes, model spacing, cropped to the mask.
         scan: the scan's own grid.
         flips: from the scan's axes to RAS axes.
-        scan_mask: brain on `scan_grid`.
-        scan_grid: the scan's own voxels, RAS axes, cropped to the brain.
+        scan_mask: the mask on `scan_grid`.
+        scan_brain: the brain on `scan_grid`.
+        scan_grid: the scan's own voxels, RAS axes, cropped to the mask.
         scan_box: where that lies in the scan once its axes are RAS.
         keeps_voxels: whether `grid` is `scan_grid`, so that nothing is interpolated.
     """
 
     mask: NDArray[np.bool_]
+    brain: NDArray[np.bool_]
     grid: Space
     scan: Space
     flips: Flips
     scan_mask: NDArray[np.bool_]
+    scan_brain: NDArray[np.bool_]
     scan_grid: Space
     scan_box: Slices
     keeps_voxels: bool
@@ -68,13 +72,13 @@ class ModelSpace:
             float32 `(C, I, J, K)` in reference units, 0 outside the mask.
 
         Raises:
-            IntensityError: an image without a positive median in the mask.
+            IntensityError: an image without a positive median in the brain.
         """
         in_model_space = np.empty((len(images), *self.grid.shape), np.float32)
         names = names or ["the image"] * len(images)
         for image, name, place in zip(images, names, in_model_space, strict=True):
             array = np.ascontiguousarray(self.flips.apply(image.array)[self.scan_box])
-            units = in_reference_units(array, self.scan_mask, reference_scale(array, self.scan_mask, name=name))
+            units = in_reference_units(array, self.scan_mask, reference_scale(array, self.scan_brain, name=name))
             if not self.keeps_voxels:
                 units = resample(units, self.scan_grid, self.grid, "linear")
             np.multiply(units, self.mask, out=place)
@@ -96,34 +100,51 @@ class ModelSpace:
         return array
 
 
-def model_space_of(scan: Space, mask: NDArray[np.bool_], spacing_mm: Spacing | None) -> ModelSpace:
+def model_space_of(
+    scan: Space, brain: NDArray[np.bool_], spacing_mm: Spacing | None, region: NDArray[np.bool_] | None = None
+) -> ModelSpace:
     """Model space of a scan, for a model of one spacing.
 
     Args:
         scan: the scan's grid.
-        mask: brain `(I, J, K)` on that grid.
+        brain: `(I, J, K)` on that grid.
         spacing_mm: voxel size of model space (RAS axes), or None for the scan's own.
+        region: `(I, J, K)`, that the model reads and writes; it holds the brain. None is the brain.
 
     Raises:
         SpaceError: the brain is too small to have a voxel at that spacing.
     """
+    masks = [brain] if region is None or region is brain else [region, brain]
     flips = flips_to_ras(scan.affine)
     upright = flips.apply_to_space(scan)
     whole = upright if spacing_mm is None else with_spacing(upright, spacing_mm)
     keeps_voxels = same_space(upright, whole, tolerance_mm=_SAME_MM)
-    scan_box = bounding_box(flips.apply(mask))
+    scan_box = bounding_box(flips.apply(masks[0]))
     if not keeps_voxels:
         scan_box = widened(scan_box, upright.shape, _margin_vox(upright, whole))
-    scan_grid, scan_mask = crop(upright, scan_box), np.ascontiguousarray(flips.apply(mask)[scan_box])
-    if keeps_voxels:
-        return ModelSpace(scan_mask, scan_grid, scan, flips, scan_mask, scan_grid, scan_box, True)
-    inside = resample(scan_mask, scan_grid, whole, "linear") >= 0.5
-    if not inside.any():
-        raise SpaceError(
-            f"the brain mask has no voxel left at a spacing of {spacing_mm} mm; check the scan's voxel size"
-        )
-    box = bounding_box(inside)
-    return ModelSpace(inside[box], crop(whole, box), scan, flips, scan_mask, scan_grid, scan_box, False)
+    scan_grid = crop(upright, scan_box)
+    on_scan = [np.ascontiguousarray(flips.apply(mask)[scan_box]) for mask in masks]
+    inside, grid = on_scan, scan_grid
+    if not keeps_voxels:
+        inside = [resample(mask, scan_grid, whole, "linear") >= 0.5 for mask in on_scan]
+        if not inside[-1].any():
+            raise SpaceError(
+                f"the brain mask has no voxel left at a spacing of {spacing_mm} mm; check the scan's voxel size"
+            )
+        box = bounding_box(inside[0])
+        inside, grid = [mask[box] for mask in inside], crop(whole, box)
+    return ModelSpace(
+        mask=inside[0],
+        brain=inside[-1],
+        grid=grid,
+        scan=scan,
+        flips=flips,
+        scan_mask=on_scan[0],
+        scan_brain=on_scan[-1],
+        scan_grid=scan_grid,
+        scan_box=scan_box,
+        keeps_voxels=keeps_voxels,
+    )
 
 
 def _margin_vox(scan: Space, model: Space) -> NDArray[np.int64]:

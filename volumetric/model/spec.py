@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from volumetric.config.choices import MaskKind
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
 from volumetric.config.run import Contrast, PatchSide, SourceNormalization
@@ -58,9 +59,14 @@ SOURCE_MAPS: dict[str, type[AffineMap] | type[StandardLandmarks]] = {"pooled": A
 
 
 class MaskSpec(Section):
-    """Region that the model reads and writes."""
+    """Region that the model reads and writes.
 
-    kind: Literal["brain"] = "brain"
+    Attributes:
+        kind: the brain, or the head around it.
+        rule: of the brain mask, which the head mask starts from.
+    """
+
+    kind: MaskKind = "brain"
     rule: Literal["given, else nonzero, else deepbet"] = "given, else nonzero, else deepbet"
 
 

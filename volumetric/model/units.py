@@ -59,7 +59,7 @@ def in_network_units(
         spec: its normalization, with what that learned from the training subjects.
         sources: `(C, I, J, K)` in reference units; a whole volume, or a patch of one.
         mask: `(I, J, K)`.
-        measured: of the whole volume, where `sources` are a patch; None measures `sources`.
+        measured: of the whole volume in the brain; None measures `sources` in the mask.
 
     Returns:
         float32 `(C, I, J, K)`, 0 outside the mask.

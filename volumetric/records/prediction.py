@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from volumetric.config.choices import MaskKind
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.run import Contrast
 from volumetric.imaging.geometry import Shape
@@ -56,8 +57,8 @@ class PredictionSidecar(Record):
         target: contrast of the image.
         intensity_scale: voxels are this times reference units.
         data_range: upper end of the range of PSNR and SSIM, reference units.
-        mask_kind: `brain`.
-        mask_rule: rule that made the mask.
+        mask_kind: region that was predicted, `brain` or `head`.
+        mask_rule: rule that made the brain mask.
         model_sha256: of the model folder.
         settings: options of inference; auto is resolved, but for the engine.
         engine: what ran the network.
@@ -80,7 +81,7 @@ class PredictionSidecar(Record):
     target: Contrast
     intensity_scale: float
     data_range: float
-    mask_kind: Literal["brain"]
+    mask_kind: MaskKind
     mask_rule: MaskRule
     model_sha256: str
     settings: InferenceOptions

@@ -166,11 +166,12 @@ class _Synthesis:
         return _Loaded(model_input, raw.sha256, alignment)
 
     def _postprocess(self, result: _Synthesized) -> Prediction:
-        prediction = self._model.postprocess(result.loaded.model_input, result.units)
-        alignment = result.loaded.alignment
+        model_input, alignment = result.loaded.model_input, result.loaded.alignment
+        prediction = self._model.postprocess(model_input, result.units)
         if alignment is None:
             return prediction
-        image = alignment.return_to_native(prediction.image)
+        head = None if self._model.spec.mask.kind == "brain" else model_input.region
+        image = alignment.return_to_native(prediction.image, head)
         return replace(
             prediction,
             image=image.with_array(image.array.clip(min=0)),

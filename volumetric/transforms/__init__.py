@@ -15,7 +15,7 @@ cannot be used is an `InputError`; MONAI's `Compose` raises a `RuntimeError` fro
 from volumetric.transforms.augmentation import RandAppearanced
 from volumetric.transforms.errors import unwrapped_errors
 from volumetric.transforms.load import LoadSubjectd, NiftiReader
-from volumetric.transforms.mask import BrainMaskd
+from volumetric.transforms.mask import BrainMaskd, RegionMaskd
 from volumetric.transforms.normalize import NormalizeInMaskd, learn_in_mask
 from volumetric.transforms.space import ToModelSpaced
 
@@ -25,6 +25,7 @@ __all__ = [
     "NiftiReader",
     "NormalizeInMaskd",
     "RandAppearanced",
+    "RegionMaskd",
     "ToModelSpaced",
     "learn_in_mask",
     "unwrapped_errors",

@@ -1,4 +1,4 @@
-"""The brain mask of a volume that is loaded already."""
+"""The brain mask of a volume that is loaded already, and the region around it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from volumetric.imaging.mask import brain_mask
-from volumetric.transforms.tensors import to_image, to_tensor
+from volumetric.config.choices import MaskKind
+from volumetric.imaging.mask import MaskError, brain_mask, in_view, is_extracted, region_mask
+from volumetric.transforms.tensors import to_image, to_mask, to_tensor
 
 
 class BrainMaskd(MapTransform):
@@ -35,3 +36,42 @@ class BrainMaskd(MapTransform):
         name = str(volume.meta.get("filename_or_obj", self.keys[0]))
         mask = brain_mask(image, None if given is None else to_image(given), name=name)
         return {**data, self.mask_key: to_tensor(mask.array[None], image.affine, rule=mask.rule)}
+
+
+class RegionMaskd(MapTransform):
+    """Region that a model reads and writes, of the volume under the first key: its brain, or its head.
+
+    Takes `MetaTensor`s `(1, I, J, K)` and the brain mask under `mask_key`; writes a boolean one under `region_key`. The
+    head is everything but the air around it, and holds the brain. Where `target_key` is given, of the head only what
+    that volume reaches: a target that was resampled from a smaller field of view is 0 beyond it.
+
+    Raises:
+        MaskError: the head is wanted of a brain-extracted volume.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        kind: MaskKind = "head",
+        mask_key: str = "mask",
+        region_key: str = "region",
+        target_key: str | None = None,
+    ) -> None:
+        """Find the region of the volume under `keys`."""
+        super().__init__(keys)
+        self.kind, self.mask_key, self.region_key, self.target_key = kind, mask_key, region_key, target_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The dictionary with the region."""
+        image, brain = to_image(data[self.keys[0]]), to_mask(data[self.mask_key])
+        region = region_mask(self.kind, image, brain)
+        if self.kind == "head":
+            if is_extracted(region, brain):
+                name = data[self.keys[0]].meta.get("filename_or_obj", self.keys[0])
+                raise MaskError(
+                    f"{name}: the image is brain-extracted, and mask.kind is head; name the scan as it was before "
+                    "brain extraction, with the brain under `mask`, or set mask.kind=brain"
+                )
+            if self.target_key is not None:
+                region &= brain | in_view(to_image(data[self.target_key]).array)
+        return {**data, self.region_key: to_tensor(region[None], image.affine)}

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from volumetric.config.simulation import SimulationConfig
 from volumetric.imaging.nifti import Image, read_labels
+from volumetric.simulation.draws import draw_pair
 from volumetric.simulation.label_map import LabelMap, prepare_label_map
 from volumetric.simulation.label_table import HIGHEST_LABEL, read_label_table
 from volumetric.simulation.pair import PairSimulation
-from volumetric.simulation.parameters import draw_pair
 from volumetric.simulation.point_spread import PairGrid
 from volumetric.transforms.tensors import to_image
 
@@ -58,7 +58,7 @@ class RandSimulatePaird(Randomizable, MapTransform):
     call repeatable to the bit. Takes a `LabelMap` of `PrepareLabelMapd`. Gives a list of dictionaries, each with
     `source` and `target`, float32 `(1, *size)` in reference units (1 is the median in the brain mask) and 0 outside
     `mask`, bool `(1, *size)`; `brain`, bool, is the brain mask; `whole_source` and `whole_mask` are the whole subject
-    at 3 mm, for a normalization that needs all of it.
+    and its brain mask at 3 mm, for a normalization that needs all of it.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class RandSimulatePaird(Randomizable, MapTransform):
         rest = {key: value for key, value in data.items() if key not in self.keys}
         whole = {
             "whole_source": (pair.overview.source * pair.overview.mask / pair.medians[0])[None],
-            "whole_mask": pair.overview.mask[None],
+            "whole_mask": pair.overview.brain[None],
         }
         return [rest | whole | self._patch(pair, places) for _ in range(self.num_samples)]
 

@@ -23,7 +23,10 @@ class ToModelSpaced(MapTransform, InvertibleTransform):
     values divided by their median in the mask, 0 outside it; the mask comes along. This is what the networks of this
     project see before normalization.
 
-    `inverse` takes volumes and mask back onto the scan's own grid, still in reference units, 0 outside the mask. Where
+    Where `region_key` is given, the region under it, such as the head of `RegionMaskd`, takes the mask's place for the
+    crop and for what is 0; the divisor stays the median in the brain.
+
+    `inverse` takes volumes and masks back onto the scan's own grid, still in reference units, 0 where they were. Where
     `spacing_mm` is the scan's own it is exact to the bit, and otherwise a cubic interpolation.
 
     Raises:
@@ -32,21 +35,30 @@ class ToModelSpaced(MapTransform, InvertibleTransform):
         IntensityError: a volume without a positive median in the mask.
     """
 
-    def __init__(self, keys: KeysCollection, spacing_mm: Spacing | None = None, mask_key: str = "mask") -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spacing_mm: Spacing | None = None,
+        mask_key: str = "mask",
+        region_key: str | None = None,
+    ) -> None:
         """Work on `keys`; `spacing_mm` is along RAS axes, None keeps the scan's own."""
         super().__init__(keys)
-        self.spacing_mm, self.mask_key = spacing_mm, mask_key
+        self.spacing_mm, self.mask_key, self.region_key = spacing_mm, mask_key, region_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The dictionary with volumes and mask in model space."""
         keys = [str(key) for key in self.keys]
         images = {key: to_image(data[key]) for key in keys}
-        mask = Image(to_mask(data[self.mask_key]), to_image(data[self.mask_key]).affine)
-        check_one_grid({**images, self.mask_key: mask}, name=str(data.get("subject_id", keys[0])))
-        space = model_space_of(images[keys[0]].space, mask.array, self.spacing_mm)
+        mask_keys = [self.mask_key] if self.region_key is None else [self.mask_key, self.region_key]
+        masks = {key: Image(to_mask(data[key]), to_image(data[key]).affine) for key in mask_keys}
+        check_one_grid({**images, **masks}, name=str(data.get("subject_id", keys[0])))
+        brain, region = masks[mask_keys[0]].array, masks[mask_keys[-1]].array
+        space = model_space_of(images[keys[0]].space, brain, self.spacing_mm, region)
         arrays = dict(zip(keys, space.to_model_space(*images.values())[:, None], strict=True))
+        masks_there = dict(zip(mask_keys, (space.brain[None], space.mask[None]), strict=False))
         result = dict(data)
-        for key, array in {**arrays, self.mask_key: space.mask[None]}.items():
+        for key, array in {**arrays, **masks_there}.items():
             result[key] = _placed(array, space.grid.affine, like=data[key])
             self.push_transform(result, key, extra_info={"model_space": space})
         return result
@@ -54,17 +66,25 @@ class ToModelSpaced(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The dictionary with volumes and mask on the scan's grid."""
         result = dict(data)
-        for key in (*self.keys, self.mask_key):
-            if key not in result:
+        for key in (*self.keys, self.mask_key, self.region_key):
+            if key is None or key not in result:
                 continue
             space: ModelSpace = self.pop_transform(result, key)["extra_info"]["model_space"]
             if key == self.mask_key:
-                array: NDArray[Any] = np.zeros(space.scan.shape, bool)
-                space.flips.apply(array)[space.scan_box] = space.scan_mask
+                array: NDArray[Any] = _on_scan(space.scan_brain, space)
+            elif key == self.region_key:
+                array = _on_scan(space.scan_mask, space)
             else:
                 array = space.from_model_space(to_image(result[key]).array)
             result[key] = _placed(array[None], space.scan.affine, like=result[key])
         return result
+
+
+def _on_scan(mask: NDArray[np.bool_], space: ModelSpace) -> NDArray[np.bool_]:
+    """A mask on `scan_grid`, on the scan's own grid."""
+    array = np.zeros(space.scan.shape, bool)
+    space.flips.apply(array)[space.scan_box] = mask
+    return array
 
 
 def _placed(array: NDArray[Any], affine: NDArray[np.float64], *, like: Any) -> Any:
