@@ -13,6 +13,7 @@ from volumetric.simulation.signal import (
     mprage,
     spin_echo,
     spoiled_gradient_echo,
+    turbo_spin_echo,
 )
 
 TRAIN = {"tr_ms": 2300.0, "ti_ms": 900.0, "te_ms": 3.0, "flip_deg": 9.0, "echo_spacing_ms": 7.0, "num_pulses": 176}
@@ -39,6 +40,16 @@ def test_spin_echo_by_hand():
 
 def test_spin_echo_of_infinite_repetition_is_plain_decay():
     assert spin_echo(1000.0, 80.0, 1.0, tr_ms=1e6, te_ms=80.0) == pytest.approx(np.exp(-1))
+
+
+def test_turbo_spin_echo_by_hand():
+    # after the train T1 ln 2 is left: half recovers; TE = T2 / 2: exp(-1/2)
+    signal = turbo_spin_echo(1000.0, 200.0, 0.9, tr_ms=1000 * np.log(2) + 150, te_ms=100.0, train_ms=150.0)
+    assert signal == pytest.approx(0.9 * 0.5 * np.exp(-0.5))
+
+
+def test_turbo_spin_echo_of_infinite_repetition_and_no_echo_time_is_proton_density():
+    assert turbo_spin_echo(1000.0, 80.0, 0.7, tr_ms=1e6, te_ms=0.0, train_ms=200.0) == pytest.approx(0.7)
 
 
 EARLY = TRAIN | {"ti_ms": 450.0, "num_pulses": 100}

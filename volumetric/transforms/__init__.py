@@ -7,6 +7,10 @@
         RandAppearanced("t1w"),
     ])
 
+Pairs can also be made from label maps, anew at each call:
+
+    Compose([PrepareLabelMapd("labels"), RandSimulatePaird("labels", size=(96, 96, 96))])
+
 They compose with MONAI's own and with `CacheDataset`; `examples/monai_pipeline.py` is a whole one. Volumes are
 `MetaTensor`s `(C, I, J, K)`, float32, with the affine (voxel index -> world mm, RAS+) in their metadata. A file that
 cannot be used is an `InputError`; MONAI's `Compose` raises a `RuntimeError` from it, which `unwrapped_errors` undoes.
@@ -17,6 +21,7 @@ from volumetric.transforms.errors import unwrapped_errors
 from volumetric.transforms.load import LoadSubjectd, NiftiReader
 from volumetric.transforms.mask import BrainMaskd, RegionMaskd
 from volumetric.transforms.normalize import NormalizeInMaskd, learn_in_mask
+from volumetric.transforms.simulate import PrepareLabelMapd, RandSimulatePaird
 from volumetric.transforms.space import ToModelSpaced
 
 __all__ = [
@@ -24,7 +29,9 @@ __all__ = [
     "LoadSubjectd",
     "NiftiReader",
     "NormalizeInMaskd",
+    "PrepareLabelMapd",
     "RandAppearanced",
+    "RandSimulatePaird",
     "RegionMaskd",
     "ToModelSpaced",
     "learn_in_mask",
