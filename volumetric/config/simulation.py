@@ -20,6 +20,9 @@ class SimulationConfig(Section):
     random_contrast_probability: Probability = Field(
         0, description="a source of random tissue intensities, no protocol"
     )
+    clean_target: bool = Field(
+        True, description="a target without noise, shading, ringing and thick slices, which nothing could predict"
+    )
     thick_slice_probability: Probability = Field(0.4, description="slices of 2 to 7 mm, source and target apart")
     ringing_probability: Probability = Field(0.2, description="Gibbs ringing")
     misalignment_mm: float = Field(0.5, ge=0, le=5, description="largest shift of the source along each axis")

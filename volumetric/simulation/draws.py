@@ -17,6 +17,9 @@ from volumetric.simulation.tissues import FIELD_STRENGTHS, NAMES, NUMBER, TISSUE
 SPREAD = Relaxation(0.06, 0.07, 0.03)
 """SD between subjects of the logarithm of T1, T2 and proton density, shared by the solid brain."""
 
+CLEAN_WIDTH_MM = 1.2
+"""Point spread of a clean target."""
+
 SPREAD_OF_TISSUE = Relaxation(0.04, 0.05, 0.02)
 """The same from tissue to tissue of one subject."""
 
@@ -48,13 +51,14 @@ def draw_pair(
     drawn_source = contrast(first, PROTOCOL_OF[source](first), config.misalignment_mm)
     if first.random() < config.random_contrast_probability:
         drawn_source = replace(drawn_source, signals=random_signals(first), sequence="random")
+    drawn_target = contrast(second, PROTOCOL_OF[target](second), 0.0)
     return PairParameters(
         field_strength,
         _draw_shape(shape, config.deformation),
         _draw_surfaces(surfaces),
         _draw_lesions(lesions, config),
         drawn_source,
-        contrast(second, PROTOCOL_OF[target](second), 0.0),
+        _cleaned(drawn_target) if config.clean_target else drawn_target,
         int(seeds.integers(2**31)),
         int(seeds.integers(2**31)),
     )
@@ -110,6 +114,11 @@ def random_signals(rng: np.random.Generator) -> NDArray[np.float32]:
     return signals
 
 
+def _cleaned(contrast: SimulatedContrast) -> SimulatedContrast:
+    """A scan without what the scanner adds to the tissues."""
+    return replace(contrast, thick_axis=-1, ringing=0.0, bias=0.0, noise=0.0, levels=0, width_mm=CLEAN_WIDTH_MM)
+
+
 def _draw_shape(rng: np.random.Generator, amount: float) -> PairShape:
     size = np.exp(amount * (rng.normal(0, 0.06) + rng.normal(0, 0.04, 3)))
     turn = Rotation.from_euler("xyz", amount * rng.normal(0, 8, 3), degrees=True).as_matrix()
@@ -122,9 +131,9 @@ def _draw_shape(rng: np.random.Generator, amount: float) -> PairShape:
 
 def _draw_surfaces(rng: np.random.Generator) -> Surfaces:
     return Surfaces(
-        cortex_mm=float(rng.normal(0.5, 0.5)),
+        cortex_mm=float(rng.normal(0.3, 0.4)),
         cortex_sd_mm=float(rng.uniform(0.1, 0.4)),
-        vessel_share=float(rng.uniform(0, 0.6)),
+        vessel_share=float(rng.uniform(0, 0.3)),
         mask_mm=float(rng.uniform(-2.0, 1.5)),
         mask_sd_mm=float(rng.uniform(0.2, 1.0)),
         rim_mm=float(rng.uniform(0.5, 2.0)) if rng.random() < 0.6 else 0.0,
