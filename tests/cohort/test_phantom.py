@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from volumetric.cohort import phantom as module
-from volumetric.cohort.phantom import PhantomError, PhantomRecord, PhantomTask, phantom, split_of
+from volumetric.cohort import simulated
+from volumetric.cohort.phantom import PhantomError, PhantomRecord, PhantomTask, phantom
+from volumetric.cohort.simulated import split_of
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import read_image
 from volumetric.manifest import read_manifest
@@ -125,7 +127,7 @@ def test_a_subject_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(path, image):
         raise OSError("no space left")
 
-    monkeypatch.setattr(module, "write_image", full)
+    monkeypatch.setattr(simulated, "write_image", full)
     with pytest.raises(PhantomError, match=r"1 of 1 subjects failed: sim000 \(no space left\)"):
         phantom(tmp_path, subjects=1, spacing_mm=4.0)
 
