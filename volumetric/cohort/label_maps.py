@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 LABEL_MAP_RECIPE = 1
 """Raised whenever the same seed and label map begin to give other images."""
 
+MIN_BRAIN_ML = 100.0
+"""Of a label map; that of a newborn has about 350."""
+
 _GET_SOME = "name another with --anatomies, or get some with `volumetric fetch label-maps`"
 _WITHIN_SKULL = ("air", "dura", "optic_nerve")
 _IS_SCALP = np.array([tissue.region == "outside" and name not in _WITHIN_SKULL for name, tissue in TISSUES.items()])
@@ -108,13 +111,12 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
 
     def warn_of_empty_splits(self) -> None:
         """Log which splits remain empty whatever the number of subjects."""
-        num = len(self._anatomies)
-        empty = [split for split in SPLITS if split not in map(split_of, range(num))]
+        filled = {split_of(anatomy) for anatomy in range(len(self._anatomies))}
+        empty = [split for split in SPLITS if split not in filled]
         if empty:
             log.warning(
-                "%d label maps: all subjects of a map are in one split, so %s remains empty; four maps fill all splits",
-                num,
-                " and ".join(empty),
+                "no subject is in %s: all subjects of a label map are in one split, and it takes four maps to fill all",
+                " or ".join(empty),
             )
 
     def drawn(self, item: int) -> LabelMapDraw:
@@ -133,9 +135,13 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
         drawn, path = self.drawn(item), self._file(item).path
         if self.config.region == "head" and not _IS_SCALP[loaded.tissues].any():
             raise PhantomError(f"{path}: no voxel lies outside the brain and its fluid; give --region brain")
+        brain_ml = float((loaded.hull_distance < 0).sum() * np.prod(loaded.space.spacing_mm)) / 1000
+        if brain_ml < MIN_BRAIN_ML:
+            raise PhantomError(
+                f"{path}: the brain has {brain_ml:.3g} ml, expected at least {MIN_BRAIN_ML:g}; correct the voxel size, "
+                "or choose another --table"
+            )
         simulation = PairSimulation(loaded, drawn.pair, region=self.config.region)
-        if not simulation.overview.brain.any():
-            raise PhantomError(f"{path}: the brain is too small for a scan; correct the map, or its voxel size")
         return drawn, render_scan(simulation, drawn.scales, self.spacing_mm)
 
     def recorded(self, item: int, drawn: LabelMapDraw) -> LabelMapSubject:

@@ -39,10 +39,9 @@ def _preview_subject(row: ManifestRow) -> PreviewSubject:
         in_reference_units(image.array, everywhere, reference_scale(image.array, mask, name=str(row.path(contrast))))
         for contrast, image in subject.images.items()
     )
-    about = row.covariates
     return PreviewSubject(
         title=f"{row.name} ({row.split})",
-        notes=(_note(about, "anatomy", "t1w_sequence"), _note(about, "field_strength", "t2w_sequence")),
+        notes=_notes(row.covariates),
         t1w=t1w,
         t2w=t2w,
         mask=mask,
@@ -50,8 +49,9 @@ def _preview_subject(row: ManifestRow) -> PreviewSubject:
     )
 
 
-def _note(covariates: Mapping[str, str], *columns: str) -> str:
-    """What a manifest says of a scan, such as `3.0 T, spin echo`."""
-    units = {"field_strength": " T"}
-    words = [covariates[c].replace("_", " ") + units.get(c, "") for c in columns if c in covariates]
-    return ", ".join(words)
+def _notes(covariates: Mapping[str, str]) -> tuple[str, str]:
+    """What a manifest says of both scans: `seg_01, mprage` and `3.0 T, spin echo`."""
+    sequences = [covariates.get(f"{contrast}_sequence", "").replace("_", " ") for contrast in ("t1w", "t2w")]
+    places = (covariates.get("anatomy", ""), f"{covariates['field_strength']} T")
+    first, second = (", ".join(filter(None, words)) for words in zip(places, sequences, strict=True))
+    return first, second

@@ -28,6 +28,7 @@ def _class_of(name: str) -> int:
     return int(tissue.region == "fluid" and not tissue.flows)
 
 
+_MARGIN_MM = 2 * OVERVIEW_MM  # thin parts may lie between the voxels of the overview
 _CLASSES = np.array([_class_of(name) for name in NAMES], np.uint8)
 _IS_LESION = np.array([name in LESIONS for name in NAMES])
 
@@ -35,8 +36,8 @@ _IS_LESION = np.array([name in LESIONS for name in NAMES])
 def isotropic_grid(simulation: PairSimulation, spacing_mm: float) -> PairGrid:
     """The grid that holds the brain, or the head, with a margin; 0 mm is a voxel's center."""
     axes, box = simulation.overview_grid.axes(), bounding_box(simulation.overview.mask.numpy())
-    low = [(axis[s.start] - OVERVIEW_MM) / spacing_mm for axis, s in zip(axes, box, strict=True)]
-    high = [(axis[s.stop - 1] + OVERVIEW_MM) / spacing_mm for axis, s in zip(axes, box, strict=True)]
+    low = [(axis[s.start] - _MARGIN_MM) / spacing_mm for axis, s in zip(axes, box, strict=True)]
+    high = [(axis[s.stop - 1] + _MARGIN_MM) / spacing_mm for axis, s in zip(axes, box, strict=True)]
     first = np.floor(low).astype(int)
     i, j, k = (int(n) for n in np.ceil(high).astype(int) - first + 1)
     x, y, z = (float(place) * spacing_mm for place in first)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from volumetric.figures.canvas import new_figure, save_png
 from volumetric.figures.montage import GRAY_UPPER, SOURCE_UPPER
-from volumetric.imaging.geometry import bounding_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,10 +77,8 @@ def draw_preview(subjects: Sequence[PreviewSubject]) -> Figure:
 
 
 def _slice_number(mask: NDArray[np.bool_]) -> int:
-    """Number of the axial slice a little above the middle of the brain: through the ventricles."""
-    box = bounding_box(mask)[2]
-    height = int(box.stop - box.start)
-    return int(box.start) + height // 2 + height // 16
+    """Number of the axial slice with the most brain, which shows the ventricles also of a tilted head."""
+    return int(mask.sum((0, 1)).argmax())
 
 
 def _draw_slice(axes: Axes, plane: NDArray[np.float32], spacing_mm: NDArray[np.float64], white: float) -> None:
