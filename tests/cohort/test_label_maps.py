@@ -137,7 +137,7 @@ def test_covariates_and_record_tell_what_was_drawn(brains, anatomies):
 
 def test_the_pair_is_the_one_that_the_seed_and_number_draw(brains):
     from volumetric.config.simulation import SimulationConfig
-    from volumetric.simulation.parameters import draw_pair
+    from volumetric.simulation.draws import draw_pair
 
     drawn = draw_pair(np.random.default_rng([3, 1]), SimulationConfig())
     recorded = LabelMapCohortRecord.read(brains / "phantom.json").subjects["sim001"]

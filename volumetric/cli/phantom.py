@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from volumetric.config.choices import MaskKind
 
 
 def phantom(
@@ -19,9 +21,7 @@ def phantom(
     table: Annotated[
         str, typer.Option(help="Tissues of the labels: freesurfer, three_tissues, or a YAML file.")
     ] = "freesurfer",
-    region: Annotated[
-        Literal["brain", "head"], typer.Option(help="What the scans hold; the mask is the brain's.")
-    ] = "brain",
+    region: Annotated[MaskKind, typer.Option(help="What the scans hold; the mask is the brain's.")] = "brain",
     preview: Annotated[
         bool, typer.Option("--preview", help="Write preview.png: a slice of the first twelve subjects.")
     ] = False,

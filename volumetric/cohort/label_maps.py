@@ -19,10 +19,11 @@ from volumetric.manifest import SPLITS
 from volumetric.outputs import hash_file, hash_json
 from volumetric.records.settings import LabelMapSettings, PhantomSettings
 from volumetric.simulation.artifacts import draw_scale
+from volumetric.simulation.draws import draw_pair
 from volumetric.simulation.label_map import LabelMap, prepare_label_map
 from volumetric.simulation.label_table import HIGHEST_LABEL, LabelTable
 from volumetric.simulation.pair import PairSimulation
-from volumetric.simulation.parameters import PairParameters, draw_pair
+from volumetric.simulation.parameters import PairParameters
 from volumetric.simulation.scan import SimulatedScan
 from volumetric.simulation.tissues import TISSUES
 
@@ -63,15 +64,19 @@ def find_label_maps(folder: Path) -> tuple[LabelMapFile, ...]:
     """
     if not folder.is_dir():
         raise PhantomError(f"{folder}: there is no such folder of label maps; {_GET_SOME}")
-    files = [path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and not path.name.startswith(".")]
-    if not files:
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and _is_named_as_image(path))
+    if not paths:
         raise PhantomError(f"{folder}: no label maps (*.nii.gz, *.nii) in this folder; {_GET_SOME}")
     by_stem: dict[str, Path] = {}
-    for path in sorted(files, key=lambda path: path.name):
+    for path in paths:
         first = by_stem.setdefault(stem(path), path)
         if first is not path:
             raise PhantomError(f"{folder}: {first.name} and {path.name} differ in their ending alone; keep one")
-    return tuple(LabelMapFile(path, hash_file(path)) for path in by_stem.values())
+    return tuple(LabelMapFile(path, hash_file(path)) for path in paths)
+
+
+def _is_named_as_image(path: Path) -> bool:
+    return path.name.endswith(SUFFIXES) and not path.name.startswith(".")
 
 
 @dataclass(frozen=True)

@@ -123,15 +123,24 @@ def _make_subjects(
 ) -> Path:
     outcomes = run_subjects(task, task.order(subjects), title="phantom")
     made = {outcome.name: outcome.result for outcome in outcomes if outcome.status != "failed"}
-    items = [item for item in range(subjects) if task.name(item) in made]
-    manifest = task.out / "manifest.csv"
-    if items:
-        drawn = {task.name(item): made[task.name(item)] for item in items}
-        task.record(settings, versions(), drawn).write(task.out / "phantom.json")
-        write_manifest(manifest, [task.row(item, drawn[task.name(item)]) for item in items])
-        if preview:
-            write_preview(manifest)
+    drawn = {item: made[name] for item in range(subjects) if (name := task.name(item)) in made}
+    manifest = _describe(task, settings, drawn)
+    if preview and drawn:
+        write_preview(manifest)
     _raise_failures(outcomes)
+    return manifest
+
+
+def _describe(
+    task: CohortTask[LoadedT, DrawnT, SubjectT], settings: PhantomSettings, subjects: Mapping[int, SubjectT]
+) -> Path:
+    """Write record and manifest of the subjects that are made, if any; returns the manifest's path."""
+    manifest = task.out / "manifest.csv"
+    if not subjects:
+        return manifest
+    by_name = {task.name(item): subject for item, subject in subjects.items()}
+    task.record(settings, versions(), by_name).write(task.out / "phantom.json")
+    write_manifest(manifest, [task.row(item, subject) for item, subject in subjects.items()])
     return manifest
 
 

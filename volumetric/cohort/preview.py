@@ -50,7 +50,7 @@ def _preview_subject(row: ManifestRow) -> PreviewSubject:
 
 
 def _notes(covariates: Mapping[str, str]) -> tuple[str, str]:
-    """What a manifest says of both scans: `seg_01, mprage` and `3.0 T, spin echo`."""
+    """Notes on both scans from the manifest: `seg_01, mprage` and `3.0 T, spin echo`."""
     sequences = [covariates.get(f"{contrast}_sequence", "").replace("_", " ") for contrast in ("t1w", "t2w")]
     places = (covariates.get("anatomy", ""), f"{covariates['field_strength']} T")
     first, second = (", ".join(filter(None, words)) for words in zip(places, sequences, strict=True))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
+from volumetric.config.choices import MaskKind
 from volumetric.config.preparation import PreparationConfig, QualityConfig
 from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
@@ -83,7 +84,7 @@ class LabelMapSettings(Section):
 
     table: str
     table_sha256: str
-    region: Literal["brain", "head"]
+    region: MaskKind
     files: Mapping[str, str]
 
 
