@@ -9,7 +9,9 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from volumetric.cli import app
 from volumetric.cohort import fetch as module
 from volumetric.cohort.download import FetchError
 from volumetric.cohort.fetch import fetch
@@ -235,7 +237,12 @@ def test_the_first_label_maps_are_fetched_with_license_and_checksums(maps, tmp_p
 
 
 def test_phantom_takes_what_was_fetched(maps, tmp_path):
-    fetch("label-maps", tmp_path, subjects=2, base_url=maps.url)
+    arguments = ["fetch", "label-maps", "--out", str(tmp_path), "--subjects", "2", "--base-url", maps.url]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.stdout.splitlines() == [
+        "2 label maps: 2 downloaded, 0 were there already",
+        f"next: volumetric phantom --anatomies {tmp_path} --out data/simulated",
+    ]
     assert [file.path.name for file in find_label_maps(tmp_path)] == list(maps.files)[:2]
 
 

@@ -36,11 +36,8 @@ def fetch(
 
     contrasts = [word.strip() for word in contrast.split(",") if word.strip()]
     fetched = run_fetch(dataset, out, subjects=subjects, contrasts=contrasts, base_url=base_url)
+    kind, new, following = "subjects", "scans extracted", f"discover {out} --layout ixi --out {out / 'manifest.csv'}"
     if dataset == LABEL_MAPS:
-        print(f"{fetched.num_subjects} label maps: {fetched.num_new} downloaded, {fetched.num_present} were there")
-        print(f"next: volumetric phantom --anatomies {out} --out data/simulated")
-        return
-    print(
-        f"{fetched.num_subjects} subjects: {fetched.num_new} scans extracted, {fetched.num_present} were there already"
-    )
-    print(f"next: volumetric discover {out} --layout ixi --out {out / 'manifest.csv'}")
+        kind, new, following = "label maps", "downloaded", f"phantom --anatomies {out} --out data/simulated"
+    print(f"{fetched.num_subjects} {kind}: {fetched.num_new} {new}, {fetched.num_present} were there already")
+    print(f"next: volumetric {following}")

@@ -67,12 +67,16 @@ def find_label_maps(folder: Path) -> tuple[LabelMapFile, ...]:
     paths = sorted(path for path in folder.iterdir() if path.is_file() and _is_named_as_image(path))
     if not paths:
         raise PhantomError(f"{folder}: no label maps (*.nii.gz, *.nii) in this folder; {_GET_SOME}")
+    _check_names(paths)
+    return tuple(LabelMapFile(path, hash_file(path)) for path in paths)
+
+
+def _check_names(paths: Sequence[Path]) -> None:
     by_stem: dict[str, Path] = {}
     for path in paths:
         first = by_stem.setdefault(stem(path), path)
         if first is not path:
-            raise PhantomError(f"{folder}: {first.name} and {path.name} differ in their ending alone; keep one")
-    return tuple(LabelMapFile(path, hash_file(path)) for path in paths)
+            raise PhantomError(f"{path.parent}: {first.name} and {path.name} differ in their ending alone; keep one")
 
 
 def _is_named_as_image(path: Path) -> bool:
