@@ -32,7 +32,7 @@ ONLY_IN = {
     "openvino": ("model.engines.openvino",),
     "pydicom": ("cohort.dicom",),
     "dcm2niix": ("cohort.dicom",),
-    "pooch": ("cohort.fetch",),
+    "pooch": ("cohort.download",),
     "jinja2": ("reporting.page",),
     "markupsafe": ("reporting.page",),
 }

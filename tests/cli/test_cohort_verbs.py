@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import brain_pair, write_cohort
 from volumetric.cli import app
 from volumetric.errors import InputError
-from volumetric.imaging.nifti import write_image
+from volumetric.imaging.nifti import Image, write_image
+from volumetric.manifest import read_manifest
 
 
 def run(*arguments):
@@ -40,3 +42,24 @@ def test_discover_folds_and_options(tmp_path):
 def test_fetch_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(InputError, match="expected some of t1w, t2w, pdw"):
         run("fetch", "ixi", "--out", tmp_path / "out", "--contrast", "t1w, mra")
+    with pytest.raises(InputError, match="label maps have no contrast"):
+        run("fetch", "label-maps", "--out", tmp_path / "out", "--contrast", "t1w")
+
+
+def test_phantom_from_label_maps(tmp_path):
+    x, y, z = np.indices((23, 29, 25)) - np.array([11, 14, 12]).reshape(3, 1, 1, 1)
+    radius = np.sqrt((x / 11) ** 2 + (y / 13) ** 2 + (z / 12) ** 2)
+    labels = np.select([radius < 0.6, radius < 0.8, radius < 0.9, radius < 1], [3, 2, 1, 9], 0)
+    write_image(tmp_path / "maps" / "one.nii.gz", Image(labels, np.diag([4.0, 4, 4, 1])))
+    (tmp_path / "mine.yaml").write_text("air: [0]\nfluid: [1]\ncortex: [2]\nwhite_matter: [3]\nskin: [9]\n")
+    options = ("--subjects", 1, "--spacing-mm", 4, "--table", tmp_path / "mine.yaml", "--preview")
+    out = tmp_path / "out"
+    result = run("phantom", "--out", out, "--anatomies", tmp_path / "maps", "--region", "head", *options)
+    assert result.stdout.splitlines()[-1] == str(out / "manifest.csv")
+    assert (out / "preview.png").is_file()
+    (row,) = read_manifest(out / "manifest.csv").rows
+    assert (row.split, row.covariates["anatomy"]) == ("train", "one")
+    face = CliRunner().invoke(app, ["phantom", "--out", str(out), "--anatomies", "maps", "--region", "face"])
+    assert face.exit_code == 2
+    with pytest.raises(InputError, match=r"no tissue for label 9; choose another --table"):
+        run("phantom", "--out", tmp_path / "b", "--anatomies", tmp_path / "maps", "--table", "three_tissues")

@@ -1,13 +1,21 @@
+import gzip
+import hashlib
 import http.server
 import io
 import json
 import tarfile
 import threading
 
+import nibabel as nib
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from volumetric.cli import app
 from volumetric.cohort import fetch as module
-from volumetric.cohort.fetch import FetchError, fetch
+from volumetric.cohort.download import FetchError
+from volumetric.cohort.fetch import fetch
+from volumetric.cohort.label_maps import find_label_maps
 
 
 def archive(names, size=300_000):
@@ -87,8 +95,6 @@ def test_everything_is_fetched_recorded_and_extracted(server, tmp_path):
         "IXI-T1/IXI035-IOP-0873-T1.nii.gz", "IXI-T2.tar", "IXI-T2/IXI012-HH-1211-T2.nii.gz",
         "IXI-T2/IXI035-IOP-0873-T2.nii.gz", "IXI.xls", "checksums.json",
     ]  # fmt: skip
-    import hashlib
-
     checksums = json.loads((tmp_path / "checksums.json").read_text())
     assert checksums == {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
     requested = len(server.ranges)
@@ -174,10 +180,12 @@ def test_servers_that_are_not_there(server, tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        ("oasis", {}, "expected one of ixi"),
+        ("oasis", {}, "expected one of ixi, label-maps"),
         ("ixi", {"contrasts": ["t1w", "mra"]}, "expected some of t1w, t2w, pdw"),
         ("ixi", {"contrasts": []}, "expected some of"),
         ("ixi", {"subjects": 0}, "at least 1"),
+        ("label-maps", {"subjects": 0}, "at least 1"),
+        ("label-maps", {"contrasts": ["t1w"]}, "label maps have no contrast; leave the option out"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_written(tmp_path, dataset, options, message):
@@ -200,3 +208,67 @@ def test_a_damaged_record_of_checksums_is_one_sentence(tmp_path):
         (tmp_path / "checksums.json").write_text(content)
         with pytest.raises(FetchError, match=r"checksums\.json: not a record of checksums; delete it"):
             fetch("ixi", tmp_path)
+
+
+def label_map(number):
+    labels = np.arange(number, number + 5 * 6 * 7, dtype=np.uint8).reshape(5, 6, 7)
+    return gzip.compress(nib.Nifti1Image(labels, np.diag([1.0, 2, 3, 1])).to_bytes(), mtime=0)
+
+
+@pytest.fixture
+def maps(server):
+    server.files = {f"training_seg_{number:02d}.nii.gz": label_map(number) for number in range(1, 21)}
+    return server
+
+
+def test_the_first_label_maps_are_fetched_with_license_and_checksums(maps, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        fetched = fetch("label-maps", tmp_path, subjects=3, base_url=maps.url)
+    assert (fetched.num_subjects, fetched.num_new, fetched.num_present) == (3, 3, 0)
+    first = [f"training_seg_0{number}.nii.gz" for number in (1, 2, 3)]
+    assert names(tmp_path) == ["LICENSE", "checksums.json", *first]
+    checksums = {name: hashlib.sha256(maps.files[name]).hexdigest() for name in first}
+    assert json.loads((tmp_path / "checksums.json").read_text()) == checksums
+    assert "Apache-2.0" in caplog.text
+    assert "github.com/BBillot/SynthSeg" in (tmp_path / "LICENSE").read_text()
+    again = fetch("label-maps", tmp_path, base_url=maps.url)
+    assert (again.num_subjects, again.num_new, again.num_present) == (20, 17, 3)
+    assert [name for name, _ in maps.ranges] == list(maps.files)  # each once
+
+
+def test_phantom_takes_what_was_fetched(maps, tmp_path):
+    arguments = ["fetch", "label-maps", "--out", str(tmp_path), "--subjects", "2", "--base-url", maps.url]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.stdout.splitlines() == [
+        "2 label maps: 2 downloaded, 0 were there already",
+        f"next: volumetric phantom --anatomies {tmp_path} --out data/simulated",
+    ]
+    assert [file.path.name for file in find_label_maps(tmp_path)] == list(maps.files)[:2]
+
+
+def test_an_interrupted_label_map_goes_on_where_it_stopped(maps, tmp_path):
+    name = "training_seg_01.nii.gz"
+    maps.break_after = 100
+    with pytest.raises(FetchError, match=rf"ended after 100 of {len(maps.files[name])} bytes; repeat the command"):
+        fetch("label-maps", tmp_path, base_url=maps.url)
+    assert not (tmp_path / name).exists()
+    maps.break_after = None
+    fetch("label-maps", tmp_path, subjects=1, base_url=maps.url)
+    assert maps.ranges == [(name, None), (name, "bytes=100-")]
+    assert (tmp_path / name).read_bytes() == maps.files[name]
+
+
+def test_a_label_map_with_another_checksum_is_refused(maps, tmp_path):
+    fetch("label-maps", tmp_path, subjects=2, base_url=maps.url)
+    (tmp_path / "training_seg_02.nii.gz").unlink()
+    maps.files["training_seg_02.nii.gz"] = label_map(9)
+    with pytest.raises(FetchError, match=r"training_seg_02\.nii\.gz: its SHA-256 is not the one.*its line in"):
+        fetch("label-maps", tmp_path, subjects=2, base_url=maps.url)
+    assert not (tmp_path / "training_seg_02.nii.gz").exists()
+
+
+def test_a_page_in_place_of_a_label_map_is_refused(maps, tmp_path):
+    maps.files["training_seg_01.nii.gz"] = b"version https://git-lfs.github.com/spec/v1" * 20
+    for _ in range(2):
+        with pytest.raises(FetchError, match=r"what the server sent is no NIfTI image; delete it and its line"):
+            fetch("label-maps", tmp_path, subjects=1, base_url=maps.url)

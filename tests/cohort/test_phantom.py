@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from volumetric.cohort import phantom as module
-from volumetric.cohort.phantom import PhantomError, PhantomRecord, PhantomTask, phantom, split_of
+from volumetric.cohort import simulated
+from volumetric.cohort.phantom import PhantomError, PhantomRecord, PhantomTask, phantom
+from volumetric.cohort.simulated import split_of
 from volumetric.errors import InputError
-from volumetric.imaging.nifti import read_image
+from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import read_manifest
 
 FILES = [f"{image}.nii.gz" for image in ("lesions", "mask", "t1w", "t2w", "tissues")]
@@ -49,6 +51,7 @@ def test_manifest_paths_are_relative(five):
 def test_numbers_that_were_drawn_are_kept(five):
     drawn = json.loads((five / "phantom.json").read_text())
     assert drawn["settings"] == {"format_version": 1, "seed": 3, "spacing_mm": 4.0, "recipe": module.RECIPE}
+    assert json.loads((five / "settings.json").read_text()) == drawn["settings"]  # not a word of label maps
     one = drawn["subjects"]["sim001"]
     assert one["field_strength"] in (1.5, 3.0)
     assert one["t2w"]["protocol"]["sequence"] == "spin_echo"
@@ -125,9 +128,29 @@ def test_a_subject_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(path, image):
         raise OSError("no space left")
 
-    monkeypatch.setattr(module, "write_image", full)
+    monkeypatch.setattr(simulated, "write_image", full)
     with pytest.raises(PhantomError, match=r"1 of 1 subjects failed: sim000 \(no space left\)"):
         phantom(tmp_path, subjects=1, spacing_mm=4.0)
+
+
+def test_the_other_subjects_are_kept_where_one_fails(tmp_path, monkeypatch):
+    def full(path, image):
+        if path.parent.name == "sim000":
+            raise OSError("no space left")
+        write_image(path, image)
+
+    monkeypatch.setattr(simulated, "write_image", full)
+    with pytest.raises(PhantomError, match=r"1 of 2 subjects failed: sim000"):
+        phantom(tmp_path, subjects=2, spacing_mm=4.0)
+    assert [row.subject_id for row in read_manifest(tmp_path / "manifest.csv").rows] == ["sim001"]
+
+
+def test_the_preview_is_drawn_from_the_files(five):
+    before = content(five)
+    phantom(five, subjects=5, seed=3, spacing_mm=4.0, preview=True)
+    assert (five / "preview.png").read_bytes().startswith(b"\x89PNG")
+    (five / "preview.png").unlink()
+    assert content(five) == before
 
 
 def test_the_record_reads_back_the_numbers_that_were_drawn(five):

@@ -1,39 +1,42 @@
-"""The download of a public data set: resumable, with checksums, and extracted."""
+"""The download of a public data set: scans as archives, which are extracted, or label maps."""
 
 from __future__ import annotations
 
-import http.client
 import logging
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
 from volumetric.batch.subjects import progress
 from volumetric.cohort import ixi
-from volumetric.errors import InputError
-from volumetric.outputs import hash_file, locked, write_bytes, write_json, write_text
+from volumetric.cohort.download import CHECKSUMS_FILE, FetchError, download
+from volumetric.imaging.header import ImageError
+from volumetric.imaging.nifti import read_space
+from volumetric.outputs import locked, write_bytes, write_text
 
 log = logging.getLogger(__name__)
 
-INSTALL = "pip install 'volumetric[fetch]'"
-BASE_URLS = {"ixi": "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI/"}
+LABEL_MAPS = "label-maps"
+BASE_URLS = {
+    "ixi": "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI/",
+    LABEL_MAPS: "https://raw.githubusercontent.com/BBillot/SynthSeg/master/data/training_label_maps/",
+}
+LICENSES = {
+    "ixi": "IXI data set (brain-development.org/ixi-dataset), license CC BY-SA 3.0: name the source, share alike",
+    LABEL_MAPS: (
+        "label maps of SynthSeg (github.com/BBillot/SynthSeg, data/training_label_maps), license Apache-2.0 "
+        "(apache.org/licenses/LICENSE-2.0): pass the license on with them; cite Billot et al., Med. Image Anal. 86, "
+        "2023"
+    ),
+}
 ARCHIVES = {"t1w": "IXI-T1.tar", "t2w": "IXI-T2.tar", "pdw": "IXI-PD.tar"}
 SPREADSHEET = "IXI.xls"
-LICENSE = "IXI data set (brain-development.org/ixi-dataset), license CC BY-SA 3.0: name the source, share alike"
-TIMEOUT_S = 60
-_CHUNK = 2**20
-
-
-class FetchError(InputError):
-    """A data set that cannot be downloaded or extracted."""
+LABEL_MAP_FILES = tuple(f"training_seg_{number:02d}.nii.gz" for number in range(1, 21))
+LICENSE_FILE = "LICENSE"
+DEFAULT_CONTRASTS = ("t1w", "t2w")
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,10 @@ class Fetched:
     """The result of `fetch`.
 
     Attributes:
-        folder: with the archives, one folder of scans a contrast, and `checksums.json`.
-        num_subjects: subjects whose scans are extracted.
-        num_new: scans extracted by this call.
-        num_present: scans that were there before.
+        folder: with the archives and one folder of scans a contrast, or the label maps; and `checksums.json`.
+        num_subjects: subjects whose scans are extracted, or label maps.
+        num_new: scans extracted, or label maps downloaded, by this call.
+        num_present: those that were there before.
     """
 
     folder: Path
@@ -58,37 +61,58 @@ def fetch(
     out: Path,
     *,
     subjects: int | None = None,
-    contrasts: Sequence[str] = ("t1w", "t2w"),
+    contrasts: Sequence[str] = DEFAULT_CONTRASTS,
     base_url: str | None = None,
 ) -> Fetched:
-    """Download the archives of a data set and extract them; repeating goes on where it stopped.
+    """Download a data set, and extract its archives; repeating goes on where it stopped.
 
     Args:
-        dataset: `ixi`.
-        out: folder for archives, scans, and `checksums.json`, which records the first download: the
-            source publishes no checksums.
-        subjects: extract only the first subjects, in order of number, of those that are in every archive.
-            The archives are downloaded whole all the same.
-        contrasts: of `t1w`, `t2w`, `pdw`.
-        base_url: where the archives lie, for a mirror.
+        dataset: `ixi` (scans) or `label-maps` (20 segmented heads, for `phantom`).
+        out: folder for archives and scans, or for label maps and their `LICENSE`; and for `checksums.json`, which
+            records the first download: the sources publish no checksums.
+        subjects: only the first subjects. Of label maps, no more are downloaded. IXI's archives are downloaded
+            whole all the same; extracted are the first, in order of number, of those that are in every archive.
+        contrasts: of `t1w`, `t2w`, `pdw`; label maps have none.
+        base_url: where the files lie, for a mirror.
 
     Raises:
-        FetchError: an unknown data set or contrast, a server that cannot be reached or breaks off, an archive that is
+        FetchError: an unknown data set or contrast, a server that cannot be reached or breaks off, a file that is
             damaged or has changed, or pooch is not installed.
         OutputError: another process writes into `out`.
     """
     _check(dataset, subjects, contrasts)
     url = (base_url or BASE_URLS[dataset]).rstrip("/") + "/"
-    log.info("%s", LICENSE)
+    log.info("%s", LICENSES[dataset])
     with locked(out):
-        archives = [_download(url, ARCHIVES[contrast], out) for contrast in dict.fromkeys(contrasts)]
-        _download(url, SPREADSHEET, out)
-        scans = [_list_scans(archive) for archive in archives]
-        numbers = _first_subjects(scans, subjects)
-        counts = [
-            _extract(archive, [scan.member for scan in own if scan.subject in numbers], out)
-            for archive, own in zip(archives, scans, strict=True)
-        ]
+        if dataset == LABEL_MAPS:
+            return _fetch_label_maps(url, out, LABEL_MAP_FILES[:subjects])
+        return _fetch_ixi(url, out, subjects, contrasts)
+
+
+def _fetch_label_maps(url: str, out: Path, names: Sequence[str]) -> Fetched:
+    num_present = sum((out / name).exists() for name in names)
+    for name in names:
+        path = download(url, name, out)
+        try:
+            read_space(path)
+        except ImageError as error:
+            raise FetchError(
+                f"{path}: what the server sent is no NIfTI image; delete it and its line in "
+                f"{CHECKSUMS_FILE}, and repeat, or name a mirror with --base-url"
+            ) from error
+    write_text(out / LICENSE_FILE, LICENSES[LABEL_MAPS] + "\n")
+    return Fetched(out, len(names), len(names) - num_present, num_present)
+
+
+def _fetch_ixi(url: str, out: Path, subjects: int | None, contrasts: Sequence[str]) -> Fetched:
+    archives = [download(url, ARCHIVES[contrast], out) for contrast in dict.fromkeys(contrasts)]
+    download(url, SPREADSHEET, out)
+    scans = [_list_scans(archive) for archive in archives]
+    numbers = _first_subjects(scans, subjects)
+    counts = [
+        _extract(archive, [scan.member for scan in own if scan.subject in numbers], out)
+        for archive, own in zip(archives, scans, strict=True)
+    ]
     return Fetched(out, len(numbers), sum(new for new, _ in counts), sum(present for _, present in counts))
 
 
@@ -105,126 +129,6 @@ def _first_subjects(scans: Sequence[Sequence[_ArchivedScan]], subjects: int | No
     if subjects is None:
         return set.union(*numbers)
     return set(sorted(set.intersection(*numbers))[:subjects])
-
-
-def _download(url: str, name: str, out: Path) -> Path:
-    """Path of one file, whole and with its recorded checksum; downloaded unless it is there."""
-    record = out / "checksums.json"
-    checksums = _read_checksums(record)
-    path = out / name
-    known = checksums.get(name)
-    if not path.exists():
-        try:
-            import pooch
-        except ImportError as error:
-            raise FetchError(f"fetching needs {error.name}, which is not installed; run {INSTALL}") from error
-        pooch.get_logger().setLevel("WARNING")
-        try:
-            pooch.retrieve(url + name, known_hash=known, fname=name, path=out, downloader=_ResumableDownload(path))
-        except FetchError:
-            raise
-        except ValueError as error:  # what pooch raises for a wrong checksum; the download is deleted
-            raise FetchError(_changed(url + name, record, known)) from error
-    digest = hash_file(path)
-    if known is not None and digest != known:
-        raise FetchError(_changed(str(path), record, known))
-    if known is None:
-        write_json(record, dict(sorted((checksums | {name: digest}).items())))
-    return path
-
-
-def _read_checksums(record: Path) -> dict[str, str]:
-    """SHA-256 by file name, as the first download recorded them."""
-    if not record.is_file():
-        return {}
-    try:
-        return TypeAdapter(dict[str, str]).validate_json(record.read_bytes())
-    except ValidationError as error:
-        raise FetchError(f"{record}: not a record of checksums; delete it to record them again") from error
-
-
-def _changed(name: str, record: Path, known: str | None) -> str:
-    return (
-        f"{name}: its SHA-256 is not the one that {record} recorded ({known}); delete the file to download it again, "
-        f"or, if the source has a new version, its line in {record.name}"
-    )
-
-
-class _ResumableDownload:
-    """A downloader for pooch that keeps what it has in `NAME.part` and goes on from there."""
-
-    def __init__(self, path: Path) -> None:
-        self.part = path.with_name(f"{path.name}.part")
-        self.version = path.with_name(f"{path.name}.part.version")
-
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        """Download, then move the whole file to the place that pooch names."""
-        try:
-            total = self._complete(url)
-        except urllib.error.HTTPError as error:
-            raise FetchError(f"{url}: the server answered {error.code} {error.reason}; check the address") from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error) or type(error).__name__
-            raise FetchError(
-                f"{url}: the download broke off or the server cannot be reached ({reason}); "
-                f"{self._num_bytes()} bytes are kept; repeat the command to go on from there"
-            ) from error
-        have = self._num_bytes()
-        if total is not None and have != total:
-            raise FetchError(
-                f"{url}: the connection ended after {have} of {total} bytes; repeat the command to go on from there"
-            )
-        self.part.replace(output_file)
-        self.version.unlink(missing_ok=True)
-
-    def _num_bytes(self) -> int:
-        return self.part.stat().st_size if self.part.exists() else 0
-
-    def _complete(self, url: str) -> int | None:
-        """Append the missing bytes; returns the size of the whole file, if the server says it."""
-        version = self.version.read_text() if self.version.exists() else ""
-        have = self._num_bytes() if version else 0  # without a version, the rest may be of another file
-        answer = _request(url, have, version)
-        if answer is None:
-            return have
-        with answer:
-            done = have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0
-            length = answer.headers.get("Content-Length")
-            total = None if length is None else int(length) + done
-            write_text(self.version, _version_of(answer))
-            self._append(answer, done, total)
-        return total
-
-    def _append(self, answer: http.client.HTTPResponse, done: int, total: int | None) -> None:
-        """Write the bytes of an answer after the first `done` ones of the part."""
-        name = self.part.name.removesuffix(".part")
-        bar = progress(name, -(-(total or done) // _CHUNK), "MiB", done=done // _CHUNK)
-        with self.part.open("ab" if done else "wb") as file, bar as advance:
-            while chunk := answer.read(_CHUNK):
-                file.write(chunk)
-                advance("")
-
-
-def _request(url: str, have: int, version: str) -> http.client.HTTPResponse | None:
-    """The answer with the bytes from `have` on, or with all if the version is another; None if there are no more."""
-    headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
-    try:
-        answer: http.client.HTTPResponse = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
-        )
-    except urllib.error.HTTPError as error:
-        with error:
-            size = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-            if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and size == str(have):
-                return None
-            raise
-    return answer
-
-
-def _version_of(answer: http.client.HTTPResponse) -> str:
-    tag = answer.headers.get("ETag", "")
-    strong = "" if tag.startswith("W/") else tag  # a weak one does not say that bytes are equal
-    return strong or answer.headers.get("Last-Modified", "")
 
 
 def _list_scans(archive: Path) -> list[_ArchivedScan]:
@@ -276,6 +180,8 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
 def _check(dataset: str, subjects: int | None, contrasts: Sequence[str]) -> None:
     if dataset not in BASE_URLS:
         raise FetchError(f"{dataset}: expected one of {', '.join(BASE_URLS)}")
+    if dataset == LABEL_MAPS and tuple(contrasts) != DEFAULT_CONTRASTS:
+        raise FetchError(f"--contrast {','.join(contrasts)}: label maps have no contrast; leave the option out")
     unknown = [contrast for contrast in contrasts if contrast not in ARCHIVES]
     if unknown or not contrasts:
         raise FetchError(f"--contrast {','.join(contrasts)}: expected some of {', '.join(ARCHIVES)}")

@@ -1,37 +1,34 @@
-"""The simulated cohort on disk: its subjects, their files, the manifest."""
+"""The simulated cohort on disk: the folder, its settings, record, manifest and preview."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from volumetric.batch.subjects import Outcome, run_subjects
-from volumetric.errors import InputError
-from volumetric.imaging.header import ImageError
-from volumetric.imaging.nifti import Image, read_image, write_image
-from volumetric.manifest import ManifestRow, write_manifest
+from volumetric.cohort.label_maps import LabelMapTask, find_label_maps
+from volumetric.cohort.preview import PREVIEW_FILE, write_preview
+from volumetric.cohort.simulated import IMAGES, CohortTask, DrawnT, LoadedT, PhantomError, SubjectT
+from volumetric.config.simulation import SimulationConfig
+from volumetric.manifest import write_manifest
 from volumetric.outputs import locked, versions
 from volumetric.records.record import Record
 from volumetric.records.settings import PhantomSettings
+from volumetric.simulation.label_table import read_label_table
 from volumetric.simulation.scan import SimulatedScan, SubjectParameters, draw_subject, simulate
 from volumetric.simulation.template import load_template
 
 RECIPE = 1
 """Raised whenever the same seed begins to give other images, so that two recipes never mix in one folder."""
 
-SPLIT_OF = ("train", "test", "train", "val", "train", "test", "train", "test")
-"""Split of subject k, by k modulo 8: any four have all three, and sixteen have 8, 2 and 6."""
-
-IMAGES = ("t1w", "t2w", "mask", "tissues", "lesions")
 SPACING_LIMITS_MM = (0.5, 4.0)
 
-
-class PhantomError(InputError):
-    """A simulated cohort that cannot be made."""
+_DEFAULTS = SimulationConfig()
+_NUM_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class PhantomSubject(SubjectParameters):
 
 
 class PhantomRecord(Record):
-    """`phantom.json`: every number that was drawn for a simulated cohort.
+    """`phantom.json`: every number that was drawn for a cohort simulated from the template.
 
     Attributes:
         settings: of the cohort.
@@ -57,7 +54,18 @@ class PhantomRecord(Record):
     subjects: Mapping[str, PhantomSubject]
 
 
-def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float = 2.0, fresh: bool = False) -> Path:
+def phantom(
+    out: Path,
+    *,
+    subjects: int = 16,
+    seed: int = 0,
+    spacing_mm: float = 2.0,
+    anatomies: Path | None = None,
+    table: str = _DEFAULTS.table,
+    region: str = _DEFAULTS.region,
+    preview: bool = False,
+    fresh: bool = False,
+) -> Path:
     """Make a simulated cohort: paired T1w and T2w with mask, tissues, lesions and a manifest.
 
     Repeating the call continues; a larger number adds subjects and leaves the others as they are.
@@ -68,61 +76,90 @@ def phantom(out: Path, *, subjects: int = 16, seed: int = 0, spacing_mm: float =
         subjects: number of subjects.
         seed: subject k of a seed is the same, its split included, in a cohort of any size.
         spacing_mm: of the isotropic grids, 0.5 to 4.
+        anatomies: folder of label maps, `.nii.gz` or `.nii`: of n maps in order of name, subject k has number k modulo
+            n, and all subjects of a map are in one split. None for the average brain that comes with the program.
+        table: tissues of their labels: `freesurfer`, `three_tissues`, or a YAML file.
+        region: `brain` for scans that are 0 outside the brain, `head` for heads; the mask is the brain's.
+        preview: write `preview.png`, a slice of the first twelve subjects.
         fresh: delete the files of an earlier call, and start over.
 
     Returns:
         The manifest.
 
     Raises:
-        PhantomError: an argument that makes no sense, or a subject that could not be written.
-        OutputError: `out` holds a cohort of another seed or spacing and `fresh` is not set.
+        PhantomError: an argument that makes no sense, no label maps, or a subject that could not be made; the others
+            are made, and are in the manifest.
+        LabelTableError: no such table, or one that is wrong.
+        OutputError: `out` holds a cohort of other settings and `fresh` is not set.
     """
     _check(subjects, seed, spacing_mm)
-    settings = PhantomSettings(seed=seed, spacing_mm=float(spacing_mm), recipe=RECIPE)
-    with locked(out):
-        if fresh:
-            _delete_outputs(out)
-        if not settings.began(out):
-            settings.begin(out)
+    if anatomies is None:
+        if (table, region) != (_DEFAULTS.table, _DEFAULTS.region):
+            raise PhantomError("--table and --region are about label maps; give their folder with --anatomies")
         task = PhantomTask(out, seed, float(spacing_mm))
-        outcomes = run_subjects(task, range(subjects), title="phantom")
-        _raise_failures(outcomes)
-        drawn = {outcome.name: outcome.result for outcome in outcomes}
-        PhantomRecord(settings=settings, versions=versions(), subjects=drawn).write(out / "phantom.json")
-        manifest = out / "manifest.csv"
-        write_manifest(manifest, [_manifest_row(task, item, drawn[task.name(item)]) for item in range(subjects)])
+        return _make(task, subjects, preview=preview, fresh=fresh)
+    if region not in ("brain", "head"):
+        raise PhantomError(f"--region {region}: expected brain or head")
+    config = SimulationConfig.model_validate({"table": table, "region": region})
+    label_maps = find_label_maps(anatomies)
+    from_maps = LabelMapTask(out, seed, float(spacing_mm), label_maps, read_label_table(table), config)
+    from_maps.warn_of_empty_splits()
+    return _make(from_maps, subjects, preview=preview, fresh=fresh)
+
+
+def _make(task: CohortTask[LoadedT, DrawnT, SubjectT], subjects: int, *, preview: bool, fresh: bool) -> Path:
+    """Make all subjects in the task's folder; returns the manifest."""
+    settings = task.settings()
+    with locked(task.out):
+        if fresh:
+            _delete_outputs(task.out)
+        if not settings.began(task.out):
+            settings.begin(task.out)
+        return _make_subjects(task, settings, subjects, preview=preview)
+
+
+def _make_subjects(
+    task: CohortTask[LoadedT, DrawnT, SubjectT], settings: PhantomSettings, subjects: int, *, preview: bool
+) -> Path:
+    outcomes = run_subjects(task, task.order(subjects), title="phantom")
+    made = {outcome.name: outcome.result for outcome in outcomes if outcome.status != "failed"}
+    drawn = {item: made[name] for item in range(subjects) if (name := task.name(item)) in made}
+    manifest = _describe(task, settings, drawn)
+    if preview and drawn:
+        write_preview(manifest)
+    _raise_failures(outcomes)
+    return manifest
+
+
+def _describe(
+    task: CohortTask[LoadedT, DrawnT, SubjectT], settings: PhantomSettings, subjects: Mapping[int, SubjectT]
+) -> Path:
+    """Write record and manifest of the subjects that are made, if any; returns the manifest's path."""
+    manifest = task.out / "manifest.csv"
+    if not subjects:
+        return manifest
+    by_name = {task.name(item): subject for item, subject in subjects.items()}
+    task.record(settings, versions(), by_name).write(task.out / "phantom.json")
+    write_manifest(manifest, [task.row(item, subject) for item, subject in subjects.items()])
     return manifest
 
 
 @dataclass(frozen=True)
-class PhantomTask:
-    """Makes subject k of the cohort that starts from `seed` and writes it into `out`."""
+class PhantomTask(CohortTask[tuple[np.random.Generator, SubjectParameters], SubjectParameters, PhantomSubject]):
+    """Makes subjects from the template of an average brain."""
 
-    out: Path
-    seed: int
-    spacing_mm: float
-
-    def name(self, item: int) -> str:
-        """`sim003` for 3."""
-        return f"sim{item:03d}"
-
-    def paths(self, item: int) -> dict[str, Path]:
-        """The files of a subject."""
-        return {image: self.out / self.name(item) / f"{image}.nii.gz" for image in IMAGES}
+    def settings(self) -> PhantomSettings:
+        """The settings of the cohort."""
+        return PhantomSettings(seed=self.seed, spacing_mm=self.spacing_mm, recipe=RECIPE)
 
     def parameters(self, item: int) -> tuple[np.random.Generator, SubjectParameters]:
         """The drawn numbers, which depend on seed and k alone, and the generator for the rest."""
         numbers, fields = np.random.default_rng([self.seed, item]).spawn(2)
         return fields, draw_subject(numbers, load_template())
 
-    def finished(self, item: int) -> PhantomSubject | None:
-        """The drawn numbers, if all files are whole; the settings of the folder say that they are the right ones."""
-        try:
-            for path in self.paths(item).values():
-                read_image(path)
-        except ImageError:
-            return None
-        return _recorded(self.parameters(item)[1])
+    def drawn(self, item: int) -> SubjectParameters:
+        """The drawn numbers."""
+        return self.parameters(item)[1]
 
     def read(self, item: int) -> tuple[np.random.Generator, SubjectParameters]:
         """The drawn numbers; nothing is read but the template."""
@@ -135,26 +172,19 @@ class PhantomTask:
         rng, parameters = loaded
         return parameters, simulate(rng, parameters, load_template(), self.spacing_mm)
 
-    def write(self, item: int, result: tuple[SubjectParameters, SimulatedScan]) -> PhantomSubject:
-        """Write the five images."""
-        parameters, scan = result
-        for image, path in self.paths(item).items():
-            write_image(path, Image(getattr(scan, image), scan.space.affine))
-        return _recorded(parameters)
+    def recorded(self, item: int, drawn: SubjectParameters) -> PhantomSubject:
+        """The drawn numbers and the number of lesions."""
+        return PhantomSubject(**vars(drawn), num_lesions=len(drawn.lesions.centers_mm))
 
+    def covariates(self, subject: PhantomSubject) -> dict[str, str]:
+        """The field strength."""
+        return {"field_strength": str(subject.field_strength)}
 
-def split_of(item: int) -> str:
-    """The split of subject k, the same in a cohort of any size."""
-    return SPLIT_OF[item % len(SPLIT_OF)]
-
-
-def _manifest_row(task: PhantomTask, item: int, subject: PhantomSubject) -> ManifestRow:
-    covariates = {"field_strength": str(subject.field_strength)}
-    return ManifestRow(task.name(item), split=split_of(item), paths=task.paths(item), covariates=covariates)
-
-
-def _recorded(parameters: SubjectParameters) -> PhantomSubject:
-    return PhantomSubject(**vars(parameters), num_lesions=len(parameters.lesions.centers_mm))
+    def record(
+        self, settings: PhantomSettings, versions: Mapping[str, str], subjects: Mapping[str, PhantomSubject]
+    ) -> PhantomRecord:
+        """The content of `phantom.json`."""
+        return PhantomRecord(settings=settings, versions=versions, subjects=subjects)
 
 
 def _check(subjects: int, seed: int, spacing_mm: float) -> None:
@@ -172,13 +202,14 @@ def _delete_outputs(out: Path) -> None:
     for image in IMAGES:
         for path in out.glob(f"sim[0-9]*/{image}.nii.gz"):
             path.unlink()
-    for name in ("manifest.csv", "phantom.json", "settings.json"):
+    for name in ("manifest.csv", "phantom.json", "settings.json", PREVIEW_FILE):
         (out / name).unlink(missing_ok=True)
 
 
-def _raise_failures(outcomes: Sequence[Outcome[PhantomSubject]]) -> None:
+def _raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
     failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
     if failed:
+        shown = failed[:_NUM_SHOWN] + [f"and {len(failed) - _NUM_SHOWN} more"] * (len(failed) > _NUM_SHOWN)
         raise PhantomError(
-            f"{len(failed)} of {len(outcomes)} subjects failed: {', '.join(failed)}; mend the cause and repeat the call"
+            f"{len(failed)} of {len(outcomes)} subjects failed: {', '.join(shown)}; mend the cause and repeat the call"
         )

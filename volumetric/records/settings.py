@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from volumetric.config.choices import MaskKind
 from volumetric.config.preparation import PreparationConfig, QualityConfig
 from volumetric.config.run import RunConfig
+from volumetric.config.section import Section
 from volumetric.outputs import OutputError
 from volumetric.records.record import Record
 
 SETTINGS_FILE = "settings.json"
+_NUM_SHOWN = 8
 
 
 class Settings(Record):
@@ -25,7 +28,7 @@ class Settings(Record):
         """True if the folder was begun with these settings, False if it was not begun at all.
 
         Raises:
-            OutputError: it was begun with others; the message names every difference.
+            OutputError: it was begun with others; the message names the differences.
             RecordError: its `settings.json` cannot be read.
         """
         path = folder / SETTINGS_FILE
@@ -39,6 +42,8 @@ class Settings(Record):
             if before.get(key) != now.get(key)
         ]
         if differences:
+            more = len(differences) - _NUM_SHOWN
+            differences = differences[:_NUM_SHOWN] + [f"and {more} more"] * (more > 0)
             raise OutputError(f"{folder} was begun with other settings ({'; '.join(differences)}); {self.REMEDY}")
         return True
 
@@ -67,12 +72,29 @@ class PreparationSettings(PreparationConfig, Settings):
     quality: QualityConfig = Field(QualityConfig(), exclude=True)
 
 
+class LabelMapSettings(Section):
+    """The label maps of a simulated cohort.
+
+    Attributes:
+        table: name of the table from labels to tissues.
+        table_sha256: of its content.
+        region: `brain` or `head`.
+        files: SHA-256 of each label map by file name, used or not: their number decides which subject has which.
+    """
+
+    table: str
+    table_sha256: str
+    region: MaskKind
+    files: Mapping[str, str]
+
+
 class PhantomSettings(Settings):
-    """Settings of a simulated cohort."""
+    """Settings of a simulated cohort; the label maps are absent from the file of one made without."""
 
     seed: int
     spacing_mm: float
     recipe: int
+    label_maps: LabelMapSettings | None = Field(None, exclude_if=lambda value: value is None)
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ OVERVIEW_MM = 3.0
 _FINE_MM = 1.0
 _COARSE_MM, _NUM_COARSE = 5.0, 53
 _MARGIN_MM = 3.0
-_BOX_MARGIN_MM = 12.0
+_BOX_MARGIN_MM, _STRIDE_MM = 12.0, 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +107,8 @@ class PairSimulation:
         """A coarse grid that holds the brain, or the head."""
         space = self._map.space
         inside = self._map.hull_distance < 0 if self._region == "brain" else self._map.tissues != NUMBER["air"]
-        stride = 6
-        corners = np.argwhere(inside[::stride, ::stride, ::stride]) * stride
+        stride = np.maximum(1, np.rint(_STRIDE_MM / space.spacing_mm)).astype(int)
+        corners = np.argwhere(inside[:: stride[0], :: stride[1], :: stride[2]]) * stride
         places = corners @ space.affine[:3, :3].T + space.affine[:3, 3] - self._map.center_mm
         places = places @ np.linalg.inv(self._numbers.shape.to_map).T
         low, high = places.min(0) - _BOX_MARGIN_MM, places.max(0) + _BOX_MARGIN_MM
