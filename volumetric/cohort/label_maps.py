@@ -13,6 +13,7 @@ import numpy as np
 from volumetric.cohort.label_map_record import LabelMapCohortRecord, LabelMapSubject
 from volumetric.cohort.rendering import render_scan
 from volumetric.cohort.simulated import CohortTask, PhantomError, split_of
+from volumetric.config.choices import MaskKind
 from volumetric.config.simulation import SimulationConfig
 from volumetric.imaging.nifti import SUFFIXES, read_labels, stem
 from volumetric.manifest import SPLITS
@@ -90,12 +91,14 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
     Attributes:
         label_maps: in order of name.
         table: labels to tissues.
-        config: ranges of the drawn numbers, and the region.
+        config: ranges of the drawn numbers.
+        region: what the scans hold.
     """
 
     label_maps: tuple[LabelMapFile, ...]
     table: LabelTable
     config: SimulationConfig
+    region: MaskKind
 
     def settings(self) -> PhantomSettings:
         """The settings of the cohort, with the hash of each label map."""
@@ -103,7 +106,7 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
         label_maps = LabelMapSettings(
             table=Path(self.table.name).name,
             table_sha256=hash_json(entries),
-            region=self.config.region,
+            region=self.region,
             files={file.path.name: file.sha256 for file in self.label_maps},
         )
         return PhantomSettings(
@@ -142,7 +145,7 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
     def compute(self, item: int, loaded: LabelMap) -> tuple[LabelMapDraw, SimulatedScan]:
         """Simulate the scans."""
         drawn, path = self.drawn(item), self._file(item).path
-        if self.config.region == "head" and not _IS_SCALP[loaded.tissues].any():
+        if self.region == "head" and not _IS_SCALP[loaded.tissues].any():
             raise PhantomError(f"{path}: no voxel lies outside the brain and its fluid; give --region brain")
         brain_ml = float((loaded.hull_distance < 0).sum() * np.prod(loaded.space.spacing_mm)) / 1000
         if brain_ml < MIN_BRAIN_ML:
@@ -150,7 +153,7 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
                 f"{path}: the brain has {brain_ml:.3g} ml, expected at least {MIN_BRAIN_ML:g}; correct the voxel size, "
                 "or choose another --table"
             )
-        simulation = PairSimulation(loaded, drawn.pair, region=self.config.region)
+        simulation = PairSimulation(loaded, drawn.pair, region=self.region)
         return drawn, render_scan(simulation, drawn.scales, self.spacing_mm)
 
     def recorded(self, item: int, drawn: LabelMapDraw) -> LabelMapSubject:

@@ -13,6 +13,7 @@ from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.cohort.label_maps import LabelMapTask, find_label_maps
 from volumetric.cohort.preview import PREVIEW_FILE, write_preview
 from volumetric.cohort.simulated import IMAGES, CohortTask, DrawnT, LoadedT, PhantomError, SubjectT
+from volumetric.config.choices import MaskKind
 from volumetric.config.simulation import SimulationConfig
 from volumetric.manifest import write_manifest
 from volumetric.outputs import locked, versions
@@ -62,7 +63,7 @@ def phantom(
     spacing_mm: float = 2.0,
     anatomies: Path | None = None,
     table: str = _DEFAULTS.table,
-    region: str = _DEFAULTS.region,
+    region: MaskKind = "brain",
     preview: bool = False,
     fresh: bool = False,
 ) -> Path:
@@ -94,15 +95,15 @@ def phantom(
     """
     _check(subjects, seed, spacing_mm)
     if anatomies is None:
-        if (table, region) != (_DEFAULTS.table, _DEFAULTS.region):
+        if (table, region) != (_DEFAULTS.table, "brain"):
             raise PhantomError("--table and --region are about label maps; give their folder with --anatomies")
         task = PhantomTask(out, seed, float(spacing_mm))
         return _make(task, subjects, preview=preview, fresh=fresh)
     if region not in ("brain", "head"):
         raise PhantomError(f"--region {region}: expected brain or head")
-    config = SimulationConfig.model_validate({"table": table, "region": region})
+    config = SimulationConfig(table=table, clean_target=False)
     label_maps = find_label_maps(anatomies)
-    from_maps = LabelMapTask(out, seed, float(spacing_mm), label_maps, read_label_table(table), config)
+    from_maps = LabelMapTask(out, seed, float(spacing_mm), label_maps, read_label_table(table), config, region)
     from_maps.warn_of_empty_splits()
     return _make(from_maps, subjects, preview=preview, fresh=fresh)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from volumetric.config.section import Probability, Section
@@ -13,7 +11,6 @@ class SimulationConfig(Section):
     """Ranges of simulated pairs; each `_probability` is that of a pair."""
 
     table: str = Field("freesurfer", description="label -> tissue: freesurfer, three_tissues, or a YAML file")
-    region: Literal["brain", "head"] = Field("brain", description="brain: 0 outside a brain mask; head: all but air")
     deformation: float = Field(1, ge=0, le=2, description="factor on pose, size and warp; 0 keeps each anatomy's shape")
     lesion_probability: Probability = Field(0.5, description="white-matter lesions")
     tumor_probability: Probability = Field(0.2, description="a tumor with edema, or a cavity")

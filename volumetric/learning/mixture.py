@@ -53,7 +53,8 @@ class SimulatedDraws:
         self._anatomies, self._seed, self._spec = list(anatomies), config.seed, spec
         self._simulate = RandSimulatePaird(
             "labels",
-            config.simulation.model_copy(update={"region": config.mask.kind}),
+            config.simulation,
+            region=config.mask.kind,
             spacing_mm=config.space.spacing_mm or (1.0, 1.0, 1.0),
             size=config.patch.size,
             num_samples=config.patch.num_per_volume,

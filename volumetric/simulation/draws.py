@@ -120,8 +120,8 @@ def _cleaned(contrast: SimulatedContrast) -> SimulatedContrast:
 
 
 def _draw_shape(rng: np.random.Generator, amount: float) -> PairShape:
-    size = np.exp(amount * (rng.normal(0, 0.06) + rng.normal(0, 0.04, 3)))
-    turn = Rotation.from_euler("xyz", amount * rng.normal(0, 8, 3), degrees=True).as_matrix()
+    size = np.exp(amount * (rng.normal(0, 0.05) + rng.normal(0, 0.03, 3)))
+    turn = Rotation.from_euler("xyz", amount * rng.normal(0, 6, 3), degrees=True).as_matrix()
     shear = np.eye(3) + amount * np.triu(rng.normal(0, 0.02, (3, 3)), 1)
     x, y, z = (amount * float(v) for v in rng.uniform((1.0, 0.5, 0.2), (4.0, 2.0, 0.9)))
     mirrored = bool(rng.random() < 0.5)

@@ -125,7 +125,9 @@ def _signed_distance(
 
 
 def _ventricle_slope(tissues: NDArray[np.uint8], space: Space) -> NDArray[np.float32]:
-    smooth = ndimage.gaussian_filter((tissues == _VENTRICLE).astype(np.float32), _VENTRICLE_SMOOTHING_MM)
+    smooth = ndimage.gaussian_filter(
+        (tissues == _VENTRICLE).astype(np.float32), _VENTRICLE_SMOOTHING_MM / space.spacing_mm
+    )
     stride = np.maximum(1, np.rint(SLOPE_MM / space.spacing_mm)).astype(int)
     slope = np.stack(np.gradient(smooth[:: stride[0], :: stride[1], :: stride[2]]))
     return np.asarray(slope / max(float(np.sqrt((slope**2).sum(0)).max()), 1e-6), dtype=np.float32)

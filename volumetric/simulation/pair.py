@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from volumetric.config.choices import MaskKind
 from volumetric.simulation.label_map import SLOPE_MM, STEPS_PER_MM, LabelMap
 from volumetric.simulation.parameters import PairParameters, SimulatedContrast
 from volumetric.simulation.pathology import with_lesions
@@ -67,7 +68,7 @@ class PairSimulation:
         label_map: LabelMap,
         parameters: PairParameters,
         *,
-        region: str = "brain",
+        region: MaskKind = "brain",
         device: torch.device | str = "cpu",
     ) -> None:
         """Draw the fields and warp.

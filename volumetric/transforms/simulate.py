@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
+from volumetric.config.choices import MaskKind
 from volumetric.config.simulation import SimulationConfig
 from volumetric.imaging.nifti import Image, read_labels
 from volumetric.simulation.draws import draw_pair
@@ -66,6 +67,7 @@ class RandSimulatePaird(Randomizable, MapTransform):
         keys: KeysCollection = "labels",
         config: SimulationConfig = SimulationConfig(),  # noqa: B008 (frozen)
         *,
+        region: MaskKind = "brain",
         spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
         size: Sequence[int] = (96, 96, 96),
         num_samples: int = 1,
@@ -78,6 +80,7 @@ class RandSimulatePaird(Randomizable, MapTransform):
         Args:
             keys: one key, of the label map.
             config: ranges and probabilities.
+            region: what the patches hold: the brain, or the head.
             spacing_mm: of the patches, RAS axes.
             size: of the patches, voxels.
             num_samples: patches of each subject.
@@ -89,7 +92,7 @@ class RandSimulatePaird(Randomizable, MapTransform):
         x, y, z = (float(side) for side in spacing_mm)
         i, j, k = (int(side) for side in size)
         self.spacing_mm, self.size = (x, y, z), (i, j, k)
-        self.config, self.num_samples, self.device = config, num_samples, device
+        self.config, self.region, self.num_samples, self.device = config, region, num_samples, device
         self.source, self.target = source, target
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
@@ -98,7 +101,7 @@ class RandSimulatePaird(Randomizable, MapTransform):
         rng = np.random.default_rng(int(self.R.randint(2**31)))
         numbers, places = rng.spawn(2)
         parameters = draw_pair(numbers, self.config, source=self.source, target=self.target)
-        pair = PairSimulation(label_map, parameters, region=self.config.region, device=self.device)
+        pair = PairSimulation(label_map, parameters, region=self.region, device=self.device)
         rest = {key: value for key, value in data.items() if key not in self.keys}
         whole = {
             "whole_source": (pair.overview.source * pair.overview.mask / pair.medians[0])[None],
