@@ -17,7 +17,7 @@ from volumetric.simulation.tissues import FIELD_STRENGTHS, NAMES, NUMBER, TISSUE
 SPREAD = Relaxation(0.06, 0.07, 0.03)
 """SD between subjects of the logarithm of T1, T2 and proton density, shared by the solid brain."""
 
-CLEAN_WIDTH_MM = 1.2
+CLEAN_WIDTH_MM = 1.5
 """Point spread of a clean target."""
 
 SPREAD_OF_TISSUE = Relaxation(0.04, 0.05, 0.02)
@@ -45,7 +45,9 @@ def draw_pair(
     iron_ratio = float(tissues.uniform(0.5, 1.6))
 
     def contrast(stream: np.random.Generator, drawn: DrawnProtocol, shift_mm: float) -> SimulatedContrast:
-        signals = compressed(tissue_signals(drawn, constants, field_strength, iron_ratio), drawn.exponent)
+        signals = compressed(
+            tissue_signals(drawn, constants, field_strength, iron_ratio), drawn.exponent, drawn.fluid_exponent
+        )
         return _draw_contrast(stream, signals, drawn.protocol.sequence, config, shift_mm)
 
     drawn_source = contrast(first, PROTOCOL_OF[source](first), config.misalignment_mm)
@@ -95,10 +97,10 @@ def tissue_signals(
     return signals
 
 
-def compressed(signals: NDArray[np.float32], exponent: float) -> NDArray[np.float32]:
-    """Signals whose ratio to white matter's is raised to a power: `exponent` in solid brain, halfway to 1 elsewhere."""
+def compressed(signals: NDArray[np.float32], exponent: float, fluid_exponent: float) -> NDArray[np.float32]:
+    """Signals whose ratio to white matter's is raised to a power: one in solid brain, another in all else."""
     white = abs(float(signals[NUMBER["white_matter"]]))
-    powers = np.where([tissue.region == "brain" for tissue in TISSUES.values()], exponent, (1 + exponent) / 2)
+    powers = np.where([tissue.region == "brain" for tissue in TISSUES.values()], exponent, fluid_exponent)
     return np.asarray(np.sign(signals) * white * (np.abs(signals) / white) ** powers, dtype=np.float32)
 
 
@@ -131,12 +133,12 @@ def _draw_shape(rng: np.random.Generator, amount: float) -> PairShape:
 
 def _draw_surfaces(rng: np.random.Generator) -> Surfaces:
     return Surfaces(
-        cortex_mm=float(rng.normal(0.3, 0.4)),
-        cortex_sd_mm=float(rng.uniform(0.1, 0.4)),
-        vessel_share=float(rng.uniform(0, 0.3)),
+        cortex_mm=float(rng.normal(-0.3, 0.4)),
+        cortex_sd_mm=float(rng.uniform(0.1, 0.5)),
+        vessel_share=float(rng.uniform(0, 0.4)),
         mask_mm=float(rng.uniform(-2.0, 1.5)),
         mask_sd_mm=float(rng.uniform(0.2, 1.0)),
-        rim_mm=float(rng.uniform(0.5, 2.0)) if rng.random() < 0.6 else 0.0,
+        rim_mm=float(rng.uniform(0.5, 2.5)) if rng.random() < 0.75 else 0.0,
         fat_share=float(rng.uniform(0.2, 0.8)),
     )
 
@@ -179,7 +181,7 @@ def _draw_contrast(
         signals,
         textures,
         region_sd=float(rng.uniform(0.01, 0.06)),
-        width_mm=float(rng.uniform(0.8, 2.4)),
+        width_mm=float(rng.uniform(1.0, 2.8)),
         thick_axis=axis if thick else -1,
         slice_mm=slice_mm,
         slice_offset=offset,

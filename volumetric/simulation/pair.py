@@ -89,7 +89,7 @@ class PairSimulation:
             for name, array in (("cortex", label_map.cortex_distance), ("hull", label_map.hull_distance))
         }
         self._displacement = integrate(self._velocity(warp), _COARSE_MM)
-        knots = {"cortex": 8.0, "vessel": 5.0, "mask": 25.0, "soft": 10.0}
+        knots = {"cortex": 8.0, "vessel": 4.0, "mask": 25.0, "soft": 10.0}
         self._surfaces = {
             name: SmoothField.draw(stream, 1, mm, self._device)
             for (name, mm), stream in zip(knots.items(), surfaces.spawn(len(knots)), strict=True)

@@ -39,7 +39,7 @@ class Tissue:
         return self.relaxation[FIELD_STRENGTHS.index(field_strength)]
 
 
-EFFECTIVE_T2_MS = {"gm": 91.0, "wm": 80.0}
+EFFECTIVE_T2_MS = {"gm": 93.0, "wm": 80.0}
 """T2 that gives the contrast of turbo spin echoes of real scanners, at both field strengths.
 
 Single spin echoes measure 95 to 99 and 69 to 72 ms (Stanisz et al. 2005). With stimulated echoes and partial
