@@ -33,7 +33,7 @@ def test_unknown_labels_are_listed_with_the_file():
     [
         ("cortex: 3", "expected lines `tissue: \\[labels\\]`"),
         ("- 3", "expected lines"),
-        ("grey_stuff: [3]", "no tissue `grey_stuff`; there are air"),
+        ("white_stuff: [3]", "no tissue `white_stuff`; there are air"),
         ("cortex: [3]\nwhite_matter: [2, 3]", "label 3 is `cortex` and `white_matter`; keep one"),
         ("cortex: [-1]", "label -1 of `cortex`: expected 0 to 65535"),
         ("cortex: [70000]", "label 70000"),
