@@ -181,7 +181,7 @@ def _draw_contrast(
         signals,
         textures,
         region_sd=float(rng.uniform(0.01, 0.06)),
-        width_mm=float(rng.uniform(1.0, 2.8)),
+        width_mm=log_uniform(rng, 1.0, 4.5),
         thick_axis=axis if thick else -1,
         slice_mm=slice_mm,
         slice_offset=offset,

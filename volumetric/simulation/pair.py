@@ -190,28 +190,30 @@ class PairSimulation:
     def _sample(self, axes: Axes) -> _Samples:
         """Tissues and masks at the samples of a grid."""
         flat = self._places(axes)
-        tissues = self._tissues.reshape(-1)[flat].long()
+        tissues = self._tissues.reshape(-1)[flat].to(torch.int32)
         cortex_mm, hull_mm = (
             self._distances[name].reshape(-1)[flat].float() / STEPS_PER_MM for name in ("cortex", "hull")
         )
-        fields = {name: field.on(axes)[0] for name, field in self._surfaces.items()}
         surfaces = self._numbers.surfaces
         fluid, cortex, dura = (NUMBER[name] for name in ("fluid", "cortex", "dura"))
         is_fluid = tissues == fluid
-        edge_mm = surfaces.cortex_mm + surfaces.cortex_sd_mm * fields["cortex"]
+        edge_mm = surfaces.cortex_mm + surfaces.cortex_sd_mm * self._field("cortex", axes)
         tissues = torch.where(is_fluid & (cortex_mm < edge_mm), cortex, tissues)
         tissues = torch.where((tissues == cortex) & (cortex_mm > edge_mm), fluid, tissues)
         if surfaces.vessel_share:
-            vessels = fields["vessel"] > ndtri(1 - surfaces.vessel_share)
+            vessels = self._field("vessel", axes) > ndtri(1 - surfaces.vessel_share)
             tissues = torch.where((tissues == fluid) & vessels, dura, tissues)
-        mask_mm = surfaces.mask_mm + surfaces.mask_sd_mm * fields["mask"]
+        mask_mm = surfaces.mask_mm + surfaces.mask_sd_mm * self._field("mask", axes)
         brain = (hull_mm < mask_mm) & (tissues != NUMBER["air"])
         outer = (hull_mm > mask_mm - surfaces.rim_mm) & (cortex_mm > edge_mm) & (tissues == fluid)
-        tissues = torch.where(outer & (self._region == "brain"), dura, tissues)
-        soft = torch.where(fields["soft"] > ndtri(1 - surfaces.fat_share), NUMBER["fat"], NUMBER["muscle"])
+        if self._region == "brain":
+            return _Samples(torch.where(outer, dura, tissues), brain, brain)
+        soft = torch.where(self._field("soft", axes) > ndtri(1 - surfaces.fat_share), NUMBER["fat"], NUMBER["muscle"])
         tissues = torch.where(tissues == NUMBER["soft_tissue"], soft, tissues)
-        mask = brain if self._region == "brain" else (tissues != NUMBER["air"])
-        return _Samples(tissues, mask, brain)
+        return _Samples(tissues, tissues != NUMBER["air"], brain)
+
+    def _field(self, name: str, axes: Axes) -> Tensor:
+        return self._surfaces[name].on(axes)[0]
 
     def _places(self, axes: Axes) -> Tensor:
         """Flat index into the label map of each sample, `(I, J, K)`."""
@@ -230,7 +232,7 @@ class PairSimulation:
                 part = torch.from_numpy((linear[row, column] * axis).astype(np.float32)).to(self._device)
                 place += part.reshape([-1 if a == column else 1 for a in range(3)])
             flat = flat * size + torch.round(place).clamp_(0, size - 1).to(torch.int32)
-        return flat.long()
+        return flat
 
     def _signals(self, tissues: Tensor, contrast: SimulatedContrast, texture: Tensor) -> Tensor:
         signals = torch.from_numpy(contrast.signals).to(self._device)
@@ -239,6 +241,8 @@ class PairSimulation:
 
     def _with_noise(self, image: Tensor, contrast: SimulatedContrast, place: int, grid: PairGrid) -> Tensor:
         """Rician noise, as smooth as resampling leaves it, and rounding to gray levels."""
+        if not contrast.noise and not contrast.levels:
+            return image
         seeds = [self._numbers.noise_seed + 1 + 2 * place + channel for channel in (0, 1)]
         drawn = torch.stack([noise(seed, image.shape, self._device) for seed in seeds])
         if contrast.noise_width_vox > 0.2:

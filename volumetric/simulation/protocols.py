@@ -47,7 +47,7 @@ def draw_t1w(rng: np.random.Generator) -> DrawnProtocol:
     400 to 750 ms, TE 8 to 20 ms, as in clinical routine.
     """
     kind = rng.choice(["mprage", "spoiled_gradient_echo", "spin_echo"], p=[0.4, 0.2, 0.4])
-    exponent, fluid_exponent = rng.uniform(0.1, 0.9), rng.uniform(0.6, 1.2)
+    exponent, fluid_exponent = rng.uniform(0.05, 0.9), rng.uniform(0.6, 1.2)
     if kind == "mprage":
         spacing_ms, num_pulses = rng.uniform(6, 9), 2 * int(rng.integers(64, 89))
         ti_ms = max(rng.uniform(800, 1150), spacing_ms * num_pulses / 2 + 20)
