@@ -7,7 +7,7 @@ from volumetric.simulation.protocols import DrawnProtocol, draw_t1w, draw_t2w
 from volumetric.simulation.signal import Protocol
 from volumetric.simulation.tissues import NAMES, NUMBER, TISSUES
 
-SPIN_ECHO = DrawnProtocol(Protocol("spin_echo", {"tr_ms": 4000.0, "te_ms": 90.0}), False, 0.0, False, 1.0, 1.0)
+SPIN_ECHO = DrawnProtocol(Protocol("spin_echo", {"tr_ms": 4000.0, "te_ms": 90.0}), False, 0.0, False, 1.0, 1.0, 1.0)
 
 
 def drawn(seed, **settings):
@@ -96,12 +96,12 @@ def test_saturation_takes_the_bound_share():
 def test_compression_keeps_white_matter_and_signs():
     signals = np.full(len(NAMES), -0.2, np.float32)
     signals[NUMBER["white_matter"]], signals[NUMBER["cortex"]], signals[NUMBER["fluid"]] = 0.4, 0.1, 0.025
-    half = compressed(signals, 0.5)
+    half = compressed(signals, 0.5, 0.75)
     assert half[NUMBER["white_matter"]] == pytest.approx(0.4)
     assert half[NUMBER["cortex"]] == pytest.approx(0.4 * 0.25**0.5)  # solid brain
-    assert half[NUMBER["fluid"]] == pytest.approx(0.4 * 0.0625**0.75)  # halfway to 1
+    assert half[NUMBER["fluid"]] == pytest.approx(0.4 * 0.0625**0.75)
     assert (np.sign(half) == np.sign(signals)).all()
-    np.testing.assert_allclose(compressed(signals, 1.0), signals, rtol=1e-5)
+    np.testing.assert_allclose(compressed(signals, 1.0, 1.0), signals, rtol=1e-5)
 
 
 def test_iron_makes_the_pallidum_the_darkest_nucleus_in_t2w():
