@@ -1,16 +1,19 @@
 """Cohorts simulated from tiny label maps: ellipsoids with FreeSurfer's numbers, oblique, with unequal sides."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from tests.conftest import oblique_affine
 from volumetric.cohort import label_maps as module
+from volumetric.cohort import phantom as phantom_module
 from volumetric.cohort.label_map_record import LabelMapCohortRecord
 from volumetric.cohort.label_maps import find_label_maps
 from volumetric.cohort.phantom import phantom
 from volumetric.cohort.simulated import PhantomError
+from volumetric.config.simulation import SimulationConfig
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.manifest import read_manifest
@@ -86,8 +89,7 @@ def test_images_of_a_subject_lie_on_one_isotropic_grid_around_the_brain(brains):
 def test_tissues_lie_where_the_label_map_has_them(anatomies, tmp_path, monkeypatch):
     """Undeformed and without lesions: gray matter around white, white around the ventricle in the middle."""
     no_changes = {"deformation": 0, "lesion_probability": 0, "tumor_probability": 0}
-    validate = module.SimulationConfig.model_validate
-    monkeypatch.setattr(module.SimulationConfig, "model_validate", lambda values: validate({**values, **no_changes}))
+    monkeypatch.setattr(phantom_module, "SimulationConfig", partial(SimulationConfig, **no_changes))
     phantom(tmp_path, subjects=1, anatomies=anatomies, **OPTIONS)
     own = images(tmp_path / "sim000")
     tissues, affine = own["tissues"].array, own["tissues"].affine

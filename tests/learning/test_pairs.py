@@ -11,7 +11,7 @@ from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.learning.cache import CacheError, cached, mapped
 from volumetric.learning.reading import read_pairs
-from volumetric.learning.statistics import pool, source_maps
+from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestError, read_manifest
 from volumetric.model.space import model_space_of
@@ -29,7 +29,7 @@ def test_training_sees_what_inference_sees(cohort, tiny_config, pairs):
 
 
 def test_statistics_are_those_of_the_raw_voxels(cohort, tiny_config, pairs):
-    statistics = pool(pairs, tiny_config)
+    statistics = pool(intensities(pairs, (), tiny_config), tiny_config)
     values = []
     for row in read_manifest(cohort).split("train"):
         t1w, t2w = read_image(row.path("t1w")).array, read_image(row.path("t2w")).array
@@ -83,9 +83,10 @@ def test_what_sources_learn_is_that_of_the_raw_voxels(cohort, tiny_config, pairs
         everyone.append(t1w[t1w != 0] / reference_scale(t1w, t1w != 0))
         deciles = np.quantile(everyone[-1], [0.01, *np.arange(1, 10) / 10, 0.99])
         scaled.append((deciles - deciles[0]) / (deciles[-1] - deciles[0]))
+    subjects = intensities(pairs, (), tiny_config)
     maps = {
         name: source_maps(
-            pairs, tiny_config.model_copy(update={"intensity": IntensityConfig(source_normalization=name)})
+            subjects, tiny_config.model_copy(update={"intensity": IntensityConfig(source_normalization=name)})
         )
         for name in ("zscore", "pooled", "nyul")
     }

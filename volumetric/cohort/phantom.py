@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from volumetric.batch.subjects import Outcome, run_subjects
+from volumetric.batch.subjects import LoadedT, Outcome, run_subjects
 from volumetric.cohort.label_maps import LabelMapTask, find_label_maps
 from volumetric.cohort.preview import PREVIEW_FILE, write_preview
-from volumetric.cohort.simulated import IMAGES, CohortTask, DrawnT, LoadedT, PhantomError, SubjectT
+from volumetric.cohort.simulated import IMAGES, CohortTask, DrawnT, PhantomError, SubjectT
 from volumetric.config.choices import MaskKind
 from volumetric.config.simulation import SimulationConfig
 from volumetric.manifest import write_manifest

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from volumetric.batch.subjects import LoadedT
 from volumetric.errors import InputError
 from volumetric.imaging.header import ImageError
 from volumetric.imaging.nifti import Image, read_image, write_image
@@ -16,7 +17,6 @@ from volumetric.records.record import Record
 from volumetric.records.settings import PhantomSettings
 from volumetric.simulation.scan import SimulatedScan
 
-LoadedT = TypeVar("LoadedT")
 DrawnT = TypeVar("DrawnT")
 SubjectT = TypeVar("SubjectT")
 
