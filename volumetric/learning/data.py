@@ -15,7 +15,6 @@ from monai.transforms import (
     CastToTyped,
     Compose,
     EnsureTyped,
-    NormalizeIntensityd,
     RandCropByPosNegLabeld,
     SelectItemsd,
     SpatialPadd,
@@ -29,12 +28,11 @@ from volumetric.imaging.geometry import flips_to_ras
 from volumetric.imaging.intensity import PooledIntensities, reference_scale
 from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.augmentation import PAIR, augment, size_with_margin
-from volumetric.learning.mixture import SimulatedDraws, draws_a_step, is_simulated
+from volumetric.learning.mixture import SimulatedDraws, draws_a_step, is_simulated, normalization_steps
 from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
 from volumetric.transforms.load import LoadSubjectd
 from volumetric.transforms.mask import RegionMaskd
-from volumetric.transforms.normalize import NormalizeInMaskd
 from volumetric.transforms.space import ToModelSpaced
 from volumetric.transforms.tensors import to_image, to_mask
 
@@ -81,13 +79,7 @@ def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
             augment(config.augmentation, config.patch.size),
             EnsureTyped(PAIR, track_meta=False),  # each copy would drag the metadata along
             CastToTyped("mask", torch.bool),
-            NormalizeInMaskd(
-                "source",
-                spec.source_normalization,
-                learned=[source_map.numbers for source_map in spec.source_maps],
-                measured_key="measured",
-            ),
-            NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale),
+            *normalization_steps(spec),
             SelectItemsd(PAIR),
         ]
     )

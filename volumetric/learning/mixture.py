@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from monai.transforms import Compose, NormalizeIntensityd, SelectItemsd
+from monai.transforms import Compose, MapTransform, NormalizeIntensityd, SelectItemsd
 from torch import Tensor
 
 from volumetric.config.run import RunConfig
@@ -44,6 +44,15 @@ def num_simulated(config: RunConfig) -> int:
     return sum(is_simulated(draw, config) for draw in range(config.optim.num_steps * draws_a_step(config)))
 
 
+def normalization_steps(spec: ModelSpec) -> list[MapTransform]:
+    """The transforms of a patch in reference units, `measured` beside it, into network units."""
+    learned = [source_map.numbers for source_map in spec.source_maps]
+    return [
+        NormalizeInMaskd("source", spec.source_normalization, learned=learned, measured_key="measured"),
+        NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale),
+    ]
+
+
 class SimulatedDraws:
     """Draw number n -> a few patches of one simulated subject, the same in any process."""
 
@@ -64,13 +73,7 @@ class SimulatedDraws:
         self._finish = Compose(
             [
                 *appearance_steps("source", config.augmentation),
-                NormalizeInMaskd(
-                    "source",
-                    spec.source_normalization,
-                    learned=[source_map.numbers for source_map in spec.source_maps],
-                    measured_key="measured",
-                ),
-                NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale),
+                *normalization_steps(spec),
                 SelectItemsd(PAIR),
             ]
         )
