@@ -20,6 +20,9 @@ SPREAD = Relaxation(0.06, 0.07, 0.03)
 CLEAN_WIDTH_MM = 1.5
 """Point spread of a clean target."""
 
+RINGING_WIDTH_MM = 1.8
+"""Widest point spread that rings: a wider one comes of smoothing, which takes the ringing away."""
+
 SPREAD_OF_TISSUE = Relaxation(0.04, 0.05, 0.02)
 """The same from tissue to tissue of one subject."""
 
@@ -176,16 +179,17 @@ def _draw_contrast(
     thick = rng.random() < config.thick_slice_probability
     textures = np.array([tissue.texture for tissue in TISSUES.values()], np.float32) * np.float32(rng.uniform(0.5, 2))
     x, y, z = (float(v) for v in rng.uniform(-shift_mm, shift_mm, 3))
+    width_mm = log_uniform(rng, 1.0, 4.5)
     axis, slice_mm, offset = int(rng.choice(3, p=[0.15, 0.15, 0.7])), log_uniform(rng, 2, 7), float(rng.random())
     return SimulatedContrast(
         signals,
         textures,
         region_sd=float(rng.uniform(0.01, 0.06)),
-        width_mm=log_uniform(rng, 1.0, 4.5),
+        width_mm=width_mm,
         thick_axis=axis if thick else -1,
         slice_mm=slice_mm,
         slice_offset=offset,
-        ringing=float(rng.uniform(0.2, 1)) * (rng.random() < config.ringing_probability),
+        ringing=float(rng.uniform(0.2, 1)) * (rng.random() < config.ringing_probability and width_mm < RINGING_WIDTH_MM),
         shift_mm=(x, y, z),
         bias=float(rng.uniform(0, config.bias)),
         noise=float(rng.uniform(0.1, 1)) * config.noise,
