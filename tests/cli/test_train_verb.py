@@ -78,4 +78,20 @@ def test_a_shipped_configuration_is_named_without_a_path_from_anywhere(tmp_path)
     unknown = volumetric("train", "m.csv", "--config", "tinny", "--out", tmp_path / "out", cwd=tmp_path)
     assert unknown.returncode == 2
     assert "tinny: there is no such configuration file" in unknown.stderr
-    assert "demo, seed_unet, t1w_to_t2w, t1w_to_t2w_cpu, t2w_to_t1w, tiny" in unknown.stderr
+    assert "demo, fine_tune, seed_unet, t1w_to_t2w, t1w_to_t2w_cpu, t2w_to_t1w, tiny" in unknown.stderr
+
+
+def test_from_starts_from_a_model_with_the_steps_of_fine_tune(run_folder, cohort, tmp_path):
+    quick = ["--set", "optim.num_steps=2", "--set", "patch.size=[16,16,16]"]
+    result = volumetric("train", cohort, "--from", run_folder, "--out", tmp_path / "run", *quick)
+    assert result.returncode == 0, result.stderr
+    assert f"{run_folder} decides space, network" in result.stderr
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "lr: 0.0003" in config
+    assert f"pretrained: {run_folder}" in config
+
+
+def test_from_names_a_folder_that_holds_no_model(cohort, tmp_path):
+    result = volumetric("train", cohort, "--from", tmp_path, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert f"{tmp_path}: no model.yaml there" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,15 @@ def train(
             metavar="NAME|YAML",
         ),
     ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="A model to start from: its run or model folder. Its network and intensities are kept; without "
+            "--config the steps are those of `fine_tune`.",
+            metavar="MODEL",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
     ] = None,
@@ -33,10 +43,13 @@ def train(
     With `--config auto` the cohort and the machine decide; RUN/auto.yaml holds each setting and its reason.
 
     Examples: `volumetric train my.csv --config auto --out runs/mine`;
-    `volumetric train my.csv --config t1w_to_t2w --out runs/mine --set optim.num_steps=20000`
+    `volumetric train my.csv --config t1w_to_t2w --out runs/mine --set optim.num_steps=20000`;
+    `volumetric train my.csv --from runs/theirs --out runs/mine`
     """
     from volumetric.config.resolve import resolve
 
+    if pretrained is not None:
+        config, overrides = config or "fine_tune", [*(overrides or ()), f"pretrained={json.dumps(pretrained)}"]
     settings = None if config == "auto" else resolve(config, overrides or ())  # before torch, which takes seconds
     import volumetric.learning.train as learning
 

@@ -53,6 +53,15 @@ def with_defaults(config: S, defaults: Mapping[str, Any]) -> S:
     return _validated(type(config), _merged(defaults, config.model_dump(exclude_unset=True)), "the configuration")
 
 
+def with_values(config: S, values: Mapping[str, Any]) -> S:
+    """The configuration with other values, nested by section.
+
+    Raises:
+        ConfigError: values that do not go together with the others.
+    """
+    return _validated(type(config), _merged(config.model_dump(), values), "the configuration")
+
+
 def _validated(kind: type[S], tree: Mapping[str, Any], name: str) -> S:
     try:
         return kind.model_validate(tree)

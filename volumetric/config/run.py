@@ -171,6 +171,9 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
+    pretrained: str | None = Field(
+        None, description="model folder that the training starts from; network, spacing and intensities are its own"
+    )
     seed: Seed = Field(0, description="of the weights, the patches and the augmentation")
     device: Device = Field("auto", description="auto takes a GPU where there is one")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
@@ -186,6 +189,13 @@ class RunConfig(Section):
         if cache is not None and "\0" in cache:
             raise ValueError(f"`cache` = {cache!r} holds a NUL character; give the path of a folder")
         return cache
+
+    @field_validator("pretrained")
+    @classmethod
+    def _names_a_model(cls, pretrained: str | None) -> str | None:
+        if pretrained is not None and ("\0" in pretrained or not pretrained):
+            raise ValueError(f"`pretrained` = {pretrained!r} names no model; give its folder")
+        return pretrained
 
     @model_validator(mode="after")
     def _simulates_one_pair(self) -> Self:

@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
@@ -36,12 +37,17 @@ MIN_VALIDATION_SUBJECTS = 3
 
 @dataclass(frozen=True)
 class TrainingCohort:
-    """Pairs to learn from, pairs to validate on, label maps to simulate pairs from, and the model to be."""
+    """Pairs to learn from, pairs to validate on, label maps to simulate pairs from, and the model to be.
+
+    Attributes:
+        pretrained: network to start from.
+    """
 
     train: list[TrainingPair]
     val: list[TrainingPair]
     anatomies: list[TrainingAnatomy]
     spec: ModelSpec
+    pretrained: nn.Module | None = None
 
 
 def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out: Path) -> None:
@@ -51,7 +57,7 @@ def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out:
         CheckpointError: the checkpoint cannot be used.
         TrainingError: the loss is no longer finite, or the memory is too small.
     """
-    optimization = Optimization(fabric, config, cohort.spec)
+    optimization = Optimization(fabric, config, cohort.spec, pretrained=cohort.pretrained)
     last, best = out / "checkpoints" / "last.ckpt", out / "checkpoints" / "best.ckpt"
     progress = optimization.restore(last) if last.is_file() else Progress()
     log.info(

@@ -43,7 +43,7 @@ def lr_range_test(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out
         TrainingError: the loss diverged before the tenth step.
     """
     trial = config.model_copy(update={"optim": config.optim.model_copy(update={"num_steps": NUM_STEPS})})
-    optimization = Optimization(fabric, trial, cohort.spec)
+    optimization = Optimization(fabric, trial, cohort.spec, pretrained=cohort.pretrained)
     losses: list[float] = []
     with progress_bar("learning rates", NUM_STEPS, "steps") as advance:
         batches: Any = fabric.setup_dataloaders(

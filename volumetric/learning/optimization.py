@@ -35,10 +35,14 @@ class Optimization:
             what is validated and exported.
     """
 
-    def __init__(self, fabric: Fabric, config: RunConfig, spec: ModelSpec) -> None:
-        """Fresh weights from the configuration's seed."""
+    def __init__(
+        self, fabric: Fabric, config: RunConfig, spec: ModelSpec, *, pretrained: nn.Module | None = None
+    ) -> None:
+        """The weights of a trained network of the same kind, or fresh ones from the configuration's seed."""
         fabric.seed_everything(config.seed, verbose=False)
         module = channels_last(build_network(config.network, len(config.task.sources)))
+        if pretrained is not None:
+            module.load_state_dict(pretrained.state_dict())
         optimizer: Optimizer = AdamW(
             module.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=False
         )

@@ -19,12 +19,13 @@ from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test
 from volumetric.learning.plan import PLAN_FILE, plan_run, values, write_plan
 from volumetric.learning.prepared import recipe_of, warn_of_quality
+from volumetric.learning.pretrained import in_units_of, started_from
 from volumetric.learning.reading import read_pairs
 from volumetric.learning.rows import divided, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
 from volumetric.model.folder import SPEC
-from volumetric.model.predict import pick_device
+from volumetric.model.predict import Model, pick_device
 from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.outputs import locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
@@ -50,8 +51,11 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
         OutputError: `out` holds a run with another configuration or other subjects.
         RecordError: the `settings.json` of `out` cannot be read.
         CheckpointError: the checkpoint of `out` cannot be used.
+        ConfigError: settings that do not go with the model to start from.
+        ModelError: no usable model to start from.
         TrainingError: the loss is no longer finite, or the memory is too small.
     """
+    config, base = started_from(config)
     manifest = _checked(manifests, config)
     settings = RunSettings.of(config, manifest.digest())
     fabric = _fabric(config)
@@ -63,7 +67,7 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
         if (out / "model" / SPEC).is_file():
             log.info("%s is trained already; --fresh starts over", out)
             return out / "model"
-        cohort = _read_cohort(manifest, config, fabric, out)
+        cohort = _read_cohort(manifest, config, fabric, out, base)
         if fabric.is_global_zero and not resumed:
             write_text(out / "config.yaml", as_yaml(config))
             settings.begin(out)
@@ -114,14 +118,17 @@ def find_lr(manifests: Sequence[Path], config: RunConfig, out: Path) -> float:
     Returns:
         The suggested peak rate.
     """
+    config, base = started_from(config)
     manifest = _checked(manifests, config)
     fabric = _fabric(config)
     with locked(out):
-        cohort = _read_cohort(manifest, config, fabric, out)
+        cohort = _read_cohort(manifest, config, fabric, out, base)
         return lr_range_test(fabric, config, cohort, out)
 
 
-def _read_cohort(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path) -> TrainingCohort:
+def _read_cohort(
+    manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path, base: Model | None
+) -> TrainingCohort:
     cache = Path(config.cache) if config.cache else out / "cache"
     scanned, labeled = training_rows(manifest, config)
     with fabric.rank_zero_first():
@@ -147,7 +154,9 @@ def _read_cohort(manifest: Manifest, config: RunConfig, fabric: Fabric, out: Pat
         training_manifest_sha256=manifest.digest(),
         versions=versions(),
     )
-    return TrainingCohort(train_pairs, val_pairs, anatomies, spec)
+    if base is None:
+        return TrainingCohort(train_pairs, val_pairs, anatomies, spec)
+    return TrainingCohort(train_pairs, val_pairs, anatomies, in_units_of(base, spec), base.network)
 
 
 def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:

@@ -121,6 +121,7 @@ class ModelSpec(Section):
     )
     training: TrainingStatistics
     training_manifest_sha256: str
+    pretrained_sha256: str | None = Field(None, description="of the model that the training started from")
     versions: dict[str, str]
     weights_license: str | None = Field(None, description="to be filled in by whoever shares the model")
     training_data_license: str | None = Field(None, description="to be filled in by whoever shares the model")

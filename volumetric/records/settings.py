@@ -56,6 +56,7 @@ class RunSettings(RunConfig, Settings):
     """Settings of a training run; the excluded ones change nothing about the weights."""
 
     training_manifest_sha256: str
+    pretrained: str | None = Field(None, exclude_if=lambda value: value is None)
     num_workers: int = Field(0, exclude=True)
     cache: str | None = Field(None, exclude=True)
     tensorboard: bool = Field(False, exclude=True)

@@ -179,6 +179,7 @@ def _draw_contrast(
     thick = rng.random() < config.thick_slice_probability
     textures = np.array([tissue.texture for tissue in TISSUES.values()], np.float32) * np.float32(rng.uniform(0.5, 2))
     x, y, z = (float(v) for v in rng.uniform(-shift_mm, shift_mm, 3))
+    ringing = float(rng.uniform(0.2, 1)) * (rng.random() < config.ringing_probability)
     width_mm = log_uniform(rng, 1.0, 4.5)
     axis, slice_mm, offset = int(rng.choice(3, p=[0.15, 0.15, 0.7])), log_uniform(rng, 2, 7), float(rng.random())
     return SimulatedContrast(
@@ -189,7 +190,7 @@ def _draw_contrast(
         thick_axis=axis if thick else -1,
         slice_mm=slice_mm,
         slice_offset=offset,
-        ringing=float(rng.uniform(0.2, 1)) * (rng.random() < config.ringing_probability and width_mm < RINGING_WIDTH_MM),
+        ringing=ringing if width_mm < RINGING_WIDTH_MM else 0.0,
         shift_mm=(x, y, z),
         bias=float(rng.uniform(0, config.bias)),
         noise=float(rng.uniform(0.1, 1)) * config.noise,
