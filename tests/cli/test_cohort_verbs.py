@@ -42,7 +42,7 @@ def test_discover_folds_and_options(tmp_path):
 def test_fetch_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(InputError, match="expected some of t1w, t2w, pdw"):
         run("fetch", "ixi", "--out", tmp_path / "out", "--contrast", "t1w, mra")
-    with pytest.raises(InputError, match="label maps have no contrast"):
+    with pytest.raises(InputError, match="only ixi has contrasts"):
         run("fetch", "label-maps", "--out", tmp_path / "out", "--contrast", "t1w")
 
 

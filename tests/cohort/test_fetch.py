@@ -16,6 +16,7 @@ from volumetric.cohort import fetch as module
 from volumetric.cohort.download import FetchError
 from volumetric.cohort.fetch import fetch
 from volumetric.cohort.label_maps import find_label_maps
+from volumetric.imaging.nifti import read_image
 
 
 def archive(names, size=300_000):
@@ -177,15 +178,27 @@ def test_servers_that_are_not_there(server, tmp_path):
         fetch("ixi", tmp_path, base_url="http://127.0.0.1:9/none")
 
 
+def test_the_template_is_a_brain_in_mni_space_and_comes_with_its_notice(tmp_path):
+    first = fetch("template", tmp_path / "out")
+    scan = read_image(tmp_path / "out" / "icbm152_T1w.nii.gz")
+    assert (first.num_new, fetch("template", tmp_path / "out").num_present) == (1, 1)
+    assert np.linalg.norm(scan.affine[:3, :3], axis=0) == pytest.approx([1, 1, 1])
+    inside = scan.array > 0
+    assert 1.6e6 < inside.sum() < 2.2e6  # mm3: the average brain of 152 adults with its fluid
+    center = scan.affine[:3, :3] @ np.argwhere(inside).mean(0) + scan.affine[:3, 3]
+    assert abs(center[0]) < 2  # symmetric about the midplane of MNI152
+    assert "McConnell" in (tmp_path / "out" / "LICENSE").read_text()
+
+
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        ("oasis", {}, "expected one of ixi, label-maps"),
+        ("oasis", {}, "expected one of ixi, label-maps, template"),
         ("ixi", {"contrasts": ["t1w", "mra"]}, "expected some of t1w, t2w, pdw"),
         ("ixi", {"contrasts": []}, "expected some of"),
         ("ixi", {"subjects": 0}, "at least 1"),
         ("label-maps", {"subjects": 0}, "at least 1"),
-        ("label-maps", {"contrasts": ["t1w"]}, "label maps have no contrast; leave the option out"),
+        ("label-maps", {"contrasts": ["t1w"]}, "only ixi has contrasts to choose; leave the option out"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_written(tmp_path, dataset, options, message):

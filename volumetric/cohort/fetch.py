@@ -1,4 +1,4 @@
-"""The download of a public data set: scans as archives, which are extracted, or label maps."""
+"""The download of a public data set: scans as archives, which are extracted, or label maps; and a template at hand."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from volumetric.batch.subjects import progress
 from volumetric.cohort import ixi
 from volumetric.cohort.download import CHECKSUMS_FILE, FetchError, download
 from volumetric.imaging.header import ImageError
-from volumetric.imaging.nifti import read_space
+from volumetric.imaging.nifti import read_space, write_image
 from volumetric.outputs import locked, write_bytes, write_text
+from volumetric.simulation.template import load_template_t1w
 
 log = logging.getLogger(__name__)
 
 LABEL_MAPS = "label-maps"
+TEMPLATE = "template"
 BASE_URLS = {
     "ixi": "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI/",
     LABEL_MAPS: "https://raw.githubusercontent.com/BBillot/SynthSeg/master/data/training_label_maps/",
@@ -31,12 +33,18 @@ LICENSES = {
         "(apache.org/licenses/LICENSE-2.0): pass the license on with them; cite Billot et al., Med. Image Anal. 86, "
         "2023"
     ),
+    TEMPLATE: (
+        "average T1w brain ICBM152 2009a (Fonov et al., NeuroImage 54(1), 2011), as the nilearn package carries it; "
+        "copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre, McGill University: free to use, copy and "
+        "pass on with this notice"
+    ),
 }
 ARCHIVES = {"t1w": "IXI-T1.tar", "t2w": "IXI-T2.tar", "pdw": "IXI-PD.tar"}
 SPREADSHEET = "IXI.xls"
 LABEL_MAP_FILES = tuple(f"training_seg_{number:02d}.nii.gz" for number in range(1, 21))
 LICENSE_FILE = "LICENSE"
 DEFAULT_CONTRASTS = ("t1w", "t2w")
+TEMPLATE_FILE = "icbm152_T1w.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,8 @@ def fetch(
     """Download a data set, and extract its archives; repeating goes on where it stopped.
 
     Args:
-        dataset: `ixi` (scans) or `label-maps` (20 segmented heads, for `phantom`).
+        dataset: `ixi` (scans), `label-maps` (20 segmented heads, for `phantom`), or `template` (one average T1w brain,
+            which nilearn carries; nothing is downloaded).
         out: folder for archives and scans, or for label maps and their `LICENSE`; and for `checksums.json`, which
             records the first download: the sources publish no checksums.
         subjects: only the first subjects. Of label maps, no more are downloaded. IXI's archives are downloaded
@@ -79,14 +88,26 @@ def fetch(
         FetchError: an unknown data set or contrast, a server that cannot be reached or breaks off, a file that is
             damaged or has changed, or pooch is not installed.
         OutputError: another process writes into `out`.
+        TemplateError: the template is not there.
     """
     _check(dataset, subjects, contrasts)
-    url = (base_url or BASE_URLS[dataset]).rstrip("/") + "/"
     log.info("%s", LICENSES[dataset])
     with locked(out):
+        if dataset == TEMPLATE:
+            return _write_template(out)
+        url = (base_url or BASE_URLS[dataset]).rstrip("/") + "/"
         if dataset == LABEL_MAPS:
             return _fetch_label_maps(url, out, LABEL_MAP_FILES[:subjects])
         return _fetch_ixi(url, out, subjects, contrasts)
+
+
+def _write_template(out: Path) -> Fetched:
+    path = out / TEMPLATE_FILE
+    num_present = int(path.exists())
+    if not num_present:
+        write_image(path, load_template_t1w())
+    write_text(out / LICENSE_FILE, LICENSES[TEMPLATE] + "\n")
+    return Fetched(out, 1, 1 - num_present, num_present)
 
 
 def _fetch_label_maps(url: str, out: Path, names: Sequence[str]) -> Fetched:
@@ -178,10 +199,10 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _check(dataset: str, subjects: int | None, contrasts: Sequence[str]) -> None:
-    if dataset not in BASE_URLS:
-        raise FetchError(f"{dataset}: expected one of {', '.join(BASE_URLS)}")
-    if dataset == LABEL_MAPS and tuple(contrasts) != DEFAULT_CONTRASTS:
-        raise FetchError(f"--contrast {','.join(contrasts)}: label maps have no contrast; leave the option out")
+    if dataset not in LICENSES:
+        raise FetchError(f"{dataset}: expected one of {', '.join(LICENSES)}")
+    if dataset != "ixi" and tuple(contrasts) != DEFAULT_CONTRASTS:
+        raise FetchError(f"--contrast {','.join(contrasts)}: only ixi has contrasts to choose; leave the option out")
     unknown = [contrast for contrast in contrasts if contrast not in ARCHIVES]
     if unknown or not contrasts:
         raise FetchError(f"--contrast {','.join(contrasts)}: expected some of {', '.join(ARCHIVES)}")

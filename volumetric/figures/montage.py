@@ -18,11 +18,12 @@ SOURCE_UPPER = 1.8
 """White of the sources."""
 ERROR_UPPER = 1.0
 """Deepest red and blue of an error map, in reference units."""
+_ERROR = "prediction - truth"
 
 
 def montage(
     volumes: Mapping[str, NDArray[Any]],
-    truth: NDArray[Any],
+    truth: NDArray[Any] | None,
     prediction: NDArray[Any],
     *,
     spacing_mm: NDArray[np.float64],
@@ -35,7 +36,7 @@ def montage(
 
 def draw_montage(
     volumes: Mapping[str, NDArray[Any]],
-    truth: NDArray[Any],
+    truth: NDArray[Any] | None,
     prediction: NDArray[Any],
     *,
     spacing_mm: NDArray[np.float64],
@@ -43,23 +44,27 @@ def draw_montage(
 ) -> Figure:
     """Draw three planes through the middle of sources, truth, prediction and error (prediction - truth).
 
+    Without a truth there are sources and prediction alone.
+
     Left in the figure is the patient's left. In reference units, gray goes from 0 to 2.5 (sources: 1.8) and the
     error from -1 to 1.
 
     Args:
         volumes: the sources by name, each `(I, J, K)` along RAS axes, reference units, 0 outside the mask.
-        truth: `(I, J, K)`.
+        truth: `(I, J, K)`, or None.
         prediction: `(I, J, K)`.
         spacing_mm: voxel size, `(3,)`.
         title: above the figure; may be empty.
     """
-    columns = {**volumes, "truth": truth, "prediction": prediction, "prediction - truth": prediction - truth}
-    i, j, k = (n // 2 for n in truth.shape)
-    width, depth, height = np.array(truth.shape) * spacing_mm
+    columns = {**volumes, "prediction": prediction}
+    if truth is not None:
+        columns = {**volumes, "truth": truth, "prediction": prediction, _ERROR: prediction - truth}
+    i, j, k = (n // 2 for n in prediction.shape)
+    width, depth, height = np.array(prediction.shape) * spacing_mm
     figure = new_figure(2.75 * len(columns), 2.75 * (depth + 2 * height) / max(width, depth), dark=True)
     axes = figure.subplots(3, len(columns), height_ratios=[depth, height, height], squeeze=False)
     for column, (name, volume) in enumerate(columns.items()):
-        error = column == len(columns) - 1
+        error = name == _ERROR
         upper = ERROR_UPPER if error else SOURCE_UPPER if name in volumes else GRAY_UPPER
         # the exact middle lies between the ventricles, so the planes are a little above and beside it
         planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
@@ -75,7 +80,8 @@ def draw_montage(
             )
             axes[row, column].set(xticks=[], yticks=[], facecolor="black")
         axes[0, column].set_title(name, color="white")
-    figure.colorbar(shown, ax=axes[:, -1], shrink=0.5).ax.tick_params(colors="white")
+    if truth is not None:
+        figure.colorbar(shown, ax=axes[:, -1], shrink=0.5).ax.tick_params(colors="white")
     if title:
         figure.suptitle(title, color="white")
     return figure
