@@ -42,15 +42,14 @@ def _table(names: list[str]) -> Table:
     for name in names:
         model = read_shipped(name)
         spec, about = model.spec, model.about
+        scores = [f"{row.cohort}, n={row.num_subjects}: {row.psnr_db:.2f} dB, {row.ssim:.3f}" for row in about.scores]
         table.add_row(
             escape(name),
             escape(f"{', '.join(spec.sources)} → {spec.target}"),
             " × ".join(f"{side:g}" for side in spec.spacing_mm) if spec.spacing_mm else "the scan's",
             escape(about.summary),
             escape(about.training_data),
-            escape(
-                "\n".join(f"{s.cohort}, n={s.num_subjects}: {s.psnr_db:.2f} dB, {s.ssim:.3f}" for s in about.scores)
-            ),
+            escape("\n".join(scores)),
             escape(spec.weights_license or "not stated"),
             f"{model.num_bytes / 1e6:.1f} MB",
             about.sha256[:12],

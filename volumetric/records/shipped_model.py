@@ -37,7 +37,7 @@ class ShippedModel(Record):
         sha256: of the weights and `model.yaml`, one after the other; `model_sha256` in the sidecars of predictions.
     """
 
-    REMEDY: ClassVar[str] = "reinstall the package: pip install --force-reinstall volumetric"
+    REMEDY: ClassVar[str] = "reinstall the package"
 
     summary: str
     training_data: str
