@@ -103,7 +103,7 @@ def _floor(model: Model, seen: ModelInput, runs: int) -> None:
     print(f"| network part of one head | {network_s:.2f} s | {network_s * rate / flops:.2f} times the floor |")
 
 
-def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
+def _many(run: Path | str, scan: Path, folder: Path, options: argparse.Namespace) -> None:
     """Many heads in one call, and the share of it that the network takes."""
     scans = [folder / "many" / f"head{number:02d}.nii.gz" for number in range(options.heads)]
     scans[0].parent.mkdir()
@@ -125,7 +125,7 @@ def _many(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     print(f"| {options.heads} heads in one call | {total:.1f} s | {inside / total:.0%} of it in the network |")
 
 
-def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> None:
+def _cold(run: Path | str, scan: Path, folder: Path, options: argparse.Namespace) -> None:
     """The command in a fresh process, imports included, and what memory it takes."""
     command = [sys.executable, "-m", "volumetric", "infer", str(scan), "--model", str(run), "--out"]
     flags = ["--whole-volume" if options.whole_volume else "--windows"]
@@ -145,7 +145,7 @@ def _cold(run: Path, scan: Path, folder: Path, options: argparse.Namespace) -> N
     )
 
 
-def _inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, Path | None, Path]:
+def _inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, Path | None, Path | str]:
     if options.scan and options.model:
         return options.scan, options.truth, options.model
     phantom(folder / "data", subjects=1, spacing_mm=1.0)
@@ -167,7 +167,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scan", type=Path, help="a brain-extracted T1w at the model's spacing")
     parser.add_argument("--truth", type=Path, help="its T2w, to score the predictions")
-    parser.add_argument("--model", type=Path, help="a run folder")
+    parser.add_argument("--model", help="a shipped model by its name, or a run folder")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of the untrained weights")
     parser.add_argument("--whole-volume", action="store_true")
     parser.add_argument("--overlap", type=float)

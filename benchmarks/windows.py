@@ -30,6 +30,7 @@ from volumetric.metrics.error import psnr_db
 from volumetric.metrics.texture import seam_index
 from volumetric.model.folder import load_model
 from volumetric.model.predict import run_windows
+from volumetric.model.shipped import find_model
 from volumetric.model.windows import WindowPlan, plan_windows
 
 LARGE = (512, 512, 400)
@@ -38,7 +39,8 @@ LARGE = (512, 512, 400)
 def main() -> None:
     """Print two Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, what in (("model", "a run folder"), ("scan", "a brain-extracted T1w"), ("truth", "its T2w")):
+    parser.add_argument("--model", required=True, help="a shipped model by its name, or a run folder")
+    for name, what in (("scan", "a brain-extracted T1w"), ("truth", "its T2w")):
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
     options = parser.parse_args()
     logging.getLogger("volumetric").setLevel(logging.ERROR)
@@ -47,7 +49,7 @@ def main() -> None:
     _large(options.model, options.scan)
 
 
-def _shared(run: Path, scan: Path, truth: Path) -> None:
+def _shared(run: str, scan: Path, truth: Path) -> None:
     model = load_model(run, options=InferenceOptions(whole_volume=True))
     seen = model.preprocess(scan)
     mask, stride = seen.space.mask, model.spec.network.stride
@@ -100,7 +102,7 @@ def _seam(
     return seam_index(volumes[0], volumes[1], volumes[2], mask=torch.from_numpy(mask))
 
 
-def _large(run: Path, scan: Path) -> None:
+def _large(run: str, scan: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         image = read_image(scan)
@@ -108,7 +110,7 @@ def _large(run: Path, scan: Path) -> None:
         affine = image.affine.copy()
         affine[:3, :3] *= np.array(image.array.shape) / LARGE
         write_image(folder / "t1w.nii.gz", Image(image.array[np.ix_(*places)], affine))
-        model = next(path for path in (run, run / "model") if (path / "model.yaml").is_file())
+        model = find_model(run)
         shutil.copytree(model, folder / "own", ignore=shutil.ignore_patterns("engines"))
         spec = yaml.safe_load((folder / "own" / "model.yaml").read_text())
         (folder / "own" / "model.yaml").write_text(yaml.safe_dump(spec | {"spacing_mm": None}))

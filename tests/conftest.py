@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # also for commands that tests start: tiny volumes only lose by threads
@@ -18,6 +20,7 @@ from volumetric.imaging.nifti import Image, write_image
 from volumetric.imaging.registration import random_moves
 from volumetric.imaging.resample import resample
 from volumetric.manifest import ManifestRow, write_manifest
+from volumetric.records.shipped_model import CohortScore
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_SCANS = Path(os.environ.get("VOLUMETRIC_REAL_SCANS") or REPOSITORY / "data" / "real")
@@ -162,6 +165,34 @@ def run_folder(cohort, tiny_config, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run")
     train([cohort], tiny_config, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def shipping():
+    """The script that makes a shipped model of a run."""
+    spec = importlib.util.spec_from_file_location("ship_model", REPOSITORY / "docs" / "_scripts" / "ship_model.py")
+    module = sys.modules["ship_model"] = importlib.util.module_from_spec(spec)  # pydantic looks its names up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def shipped(shipping, run_folder, tmp_path, monkeypatch) -> Path:
+    """A package whose one model is that run's, `t1w_to_t2w`, and an empty user cache, `tmp_path/cache`."""
+    folder, card = tmp_path / "package" / "models" / "t1w_to_t2w", tmp_path / "card.md"
+    card.write_text("# Card of t1w_to_t2w\n\nOf simulated pairs → brains.\n", encoding="utf-8")
+    score = CohortScore(cohort="somewhere [x]", num_subjects=3, psnr_db=21.255, ssim=0.8714)
+    sheet = shipping.Sheet(
+        summary="from tests",
+        training_data="ellipsoids",
+        weights_license="Apache-2.0",
+        training_data_license="CC0-1.0",
+        scores=(score,),
+    )
+    shipping.ship(run_folder, folder, sheet, card)
+    monkeypatch.setattr("volumetric.model.shipped.MODELS", folder.parent)
+    monkeypatch.setenv("VOLUMETRIC_CACHE", str(tmp_path / "cache"))
+    return folder
 
 
 @pytest.fixture(scope="session")

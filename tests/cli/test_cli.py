@@ -15,7 +15,8 @@ def volumetric(*arguments, **options):
 
 
 @pytest.mark.parametrize(
-    "verb", ["phantom", "fetch", "discover", "prepare", "train", "infer", "evaluate", "compare", "report", "config"]
+    "verb",
+    ["phantom", "fetch", "discover", "prepare", "train", "models", "infer", "evaluate", "compare", "report", "config"],
 )
 def test_help_has_an_example(verb):
     result = volumetric(verb, "--help")

@@ -14,6 +14,7 @@ from volumetric.cli.discover import discover
 from volumetric.cli.evaluate import evaluate
 from volumetric.cli.fetch import fetch
 from volumetric.cli.infer import infer
+from volumetric.cli.models import models
 from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
 from volumetric.cli.report import report
@@ -23,8 +24,8 @@ from volumetric.errors import InputError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for verb in (phantom, fetch, discover, prepare, train, infer, evaluate, compare, report, config):
-    app.command(no_args_is_help=True)(verb)
+for verb in (phantom, fetch, discover, prepare, train, models, infer, evaluate, compare, report, config):
+    app.command(no_args_is_help=verb is not models)(verb)
 
 
 def _print_version(version: bool) -> None:

@@ -7,15 +7,21 @@ from typing import Annotated
 
 import typer
 
-from volumetric.config.choices import Device, Engine, Precision, SplitChoice
+from volumetric.config.choices import DEFAULT_MODEL, Device, Engine, Precision, SplitChoice
 
 
 def infer(
-    model: Annotated[Path, typer.Option(help="A run folder or its model folder.")],
     out: Annotated[Path, typer.Option(help="Folder to write, laid out as a BIDS derivative.")],
     inputs: Annotated[
         list[Path] | None, typer.Argument(help="NIfTI files, a folder, or manifests.", metavar="INPUT...")
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A shipped model by its name (`volumetric models`), or a run folder or its model folder.",
+            metavar="NAME|FOLDER",
+        ),
+    ] = DEFAULT_MODEL,
     split: Annotated[SplitChoice, typer.Option(help="Rows of manifests to take.")] = "all",
     named: Annotated[
         list[str] | None,
@@ -53,7 +59,8 @@ def infer(
 ) -> None:
     """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
 
-    Examples: `volumetric infer t1w.nii.gz --model runs/mine --out synthetic`
+    Examples: `volumetric infer t1w.nii.gz --out synthetic`
+    · `volumetric infer t1w.nii.gz --model runs/mine --out synthetic`
     · `volumetric infer raw_t1w.nii.gz --prepare --model runs/mine --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """

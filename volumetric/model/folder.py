@@ -4,62 +4,65 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from volumetric.config.document import ConfigError, load_yaml
+from volumetric.config.choices import DEFAULT_MODEL
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import as_yaml
-from volumetric.errors import InputError, one_line
+from volumetric.errors import one_line
 from volumetric.model.networks import build_network
 from volumetric.model.predict import Model
-from volumetric.model.spec import FORMAT_VERSION, ModelSpec
+from volumetric.model.shipped import LISTING, check_as_shipped, engine_cache, find_model
+from volumetric.model.spec import SPEC as SPEC
+from volumetric.model.spec import WEIGHTS, ModelError, ModelSpec, parse_spec
 from volumetric.outputs import hash_bytes, write_bytes, write_text
-
-WEIGHTS = "model.safetensors"
-SPEC = "model.yaml"
 
 _DEFAULTS = InferenceOptions()
 
 
-class ModelError(InputError):
-    """A folder that holds no usable model."""
+def save_model(folder: Path, network: nn.Module, spec: ModelSpec, *, half: bool = False) -> None:
+    """Write a model folder; equal weights give equal bytes.
 
-
-def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
-    """Write a model folder; equal weights give equal bytes."""
+    Args:
+        folder: to write into.
+        network: whose weights are written.
+        spec: what the model is.
+        half: store the weights in float16, at half the size; they are loaded into float32 again.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _each_once(network).items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_bytes(folder / WEIGHTS, save(tensors))
     write_text(folder / SPEC, as_yaml(spec))
 
 
-def load_model(path: Path | str, *, options: InferenceOptions = _DEFAULTS) -> Model:
+def load_model(path: Path | str = DEFAULT_MODEL, *, options: InferenceOptions = _DEFAULTS) -> Model:
     """Read a model.
 
     Args:
-        path: a model folder, or a run folder that has one in it.
+        path: the name of a shipped model, a model folder, or a run folder that has one in it. A text without a slash
+            that is a shipped name means the shipped model; a `Path`, or `./name`, means a folder.
         options: how to run it.
 
     Raises:
-        ModelError: no model there, a format this version does not know, or damaged files.
+        ModelError: no model there, a format this version does not know, damaged files, or a shipped model whose files
+            are not those that were shipped.
     """
-    path = Path(path)
-    folder = next((f for f in (path, path / "model") if (f / SPEC).is_file()), None)
-    if folder is None:
-        raise ModelError(
-            f"{path}: no {SPEC} there or in its `model` folder; name the run folder of a finished training"
-        )
+    folder = find_model(path)
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder}: {WEIGHTS} is missing; copy the whole model folder")
-    specification = (folder / SPEC).read_bytes()
-    spec = _parsed_spec(specification, folder / SPEC)
-    network = build_network(spec.network, len(spec.sources))
-    weights = (folder / WEIGHTS).read_bytes()
-    _load_weights(network, weights, folder / WEIGHTS)
+    weights, specification = (folder / WEIGHTS).read_bytes(), (folder / SPEC).read_bytes()
     sha256 = hash_bytes(weights, specification)
-    return Model(spec, network, options=options, sha256=sha256, cache=folder / "engines")
+    is_shipped = (folder / LISTING).is_file()
+    if is_shipped:
+        check_as_shipped(folder, sha256)
+    spec = parse_spec(specification, folder / SPEC)
+    network = build_network(spec.network, len(spec.sources))
+    _load_weights(network, weights, folder / WEIGHTS)
+    cache = engine_cache() if is_shipped else folder / "engines"
+    return Model(spec, network, options=options, sha256=sha256, cache=cache)
 
 
 def _load_weights(network: nn.Module, weights: bytes, path: Path) -> None:
@@ -87,21 +90,3 @@ def _each_once(network: nn.Module) -> dict[str, Tensor]:
     for name, tensor in network.state_dict().items():
         state.setdefault(tensor.data_ptr(), (name, tensor))
     return dict(state.values())
-
-
-def _parsed_spec(data: bytes, path: Path) -> ModelSpec:
-    try:
-        content = load_yaml(data.decode(), str(path))
-        version = content.get("format_version") if isinstance(content, dict) else None
-        if version != FORMAT_VERSION:
-            raise ModelError(
-                f"{path}: format_version is {version}, this version of volumetric reads {FORMAT_VERSION}; "
-                "use the version that wrote the model (named under `versions` in the file)"
-            )
-        return ModelSpec.model_validate(content)
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not a YAML file of a model; copy the model folder again") from error
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ModelError(f"{path}: `{where}`: {problem['msg']}; copy the model folder again") from error

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from volumetric.config.choices import MaskKind
+from volumetric.config.document import ConfigError, load_yaml
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
 from volumetric.config.run import Contrast, PatchSide, SourceNormalization
 from volumetric.config.section import Section
+from volumetric.errors import InputError
 from volumetric.imaging.intensity import INTENSITY_SCALE
 from volumetric.imaging.normalization import LANDMARKS
 
+WEIGHTS = "model.safetensors"
+SPEC = "model.yaml"
 FORMAT_VERSION = 1
 _Side = Annotated[float, Field(gt=0, le=100)]
 _SpacingMm = tuple[_Side, _Side, _Side]
 _Quantiles = tuple[float, float, float, float, float]
+
+
+class ModelError(InputError):
+    """A folder that holds no usable model."""
 
 
 class AffineMap(Section):
@@ -147,3 +156,26 @@ class ModelSpec(Section):
         if any(side % stride for side in self.patch_size):
             raise ValueError(f"patch_size {list(self.patch_size)} must be multiples of {stride}, the network's stride")
         return self
+
+
+def parse_spec(data: bytes, path: Path) -> ModelSpec:
+    """Specification that the bytes of `model.yaml` hold; the path is for messages.
+
+    Raises:
+        ModelError: a format that this version does not know, or damaged content.
+    """
+    try:
+        content = load_yaml(data.decode(), str(path))
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if version != FORMAT_VERSION:
+            raise ModelError(
+                f"{path}: format_version is {version}, this version of volumetric reads {FORMAT_VERSION}; "
+                "use the version that wrote the model (named under `versions` in the file)"
+            )
+        return ModelSpec.model_validate(content)
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not a YAML file of a model; copy the model folder again") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ModelError(f"{path}: `{where}`: {problem['msg']}; copy the model folder again") from error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volumetric.batch.subjects import Outcome, run_subjects
-from volumetric.config.choices import SplitChoice
+from volumetric.config.choices import DEFAULT_MODEL, SplitChoice
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.preparation import PreparationConfig
 from volumetric.errors import InputError
@@ -38,8 +38,8 @@ _DEFAULTS = InferenceOptions()
 def infer(
     inputs: Sequence[Path],
     *,
-    model: Path,
     out: Path,
+    model: Path | str = DEFAULT_MODEL,
     split: SplitChoice = "all",
     named: Mapping[str, Path] | None = None,
     options: InferenceOptions = _DEFAULTS,
@@ -50,8 +50,8 @@ def infer(
 
     Args:
         inputs: NIfTI files, folders, manifests.
-        model: a run or model folder.
         out: the folder to write; subjects that are there already, from the same scan, model and settings, are skipped.
+        model: the name of a shipped model, or a run or model folder, as `load_model` takes it.
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
         options: how to run the model.

@@ -174,7 +174,7 @@ def _keep_if_writable(folder: Path | None, save: Callable[[Path], None]) -> None
 
 def _keep(folder: Path, save: Callable[[Path], None]) -> None:
     """Each file whole or not at all; one that another process has made meanwhile, and may be reading, stays."""
-    folder.parent.mkdir(exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         save(temporary / _FILES[0])
