@@ -127,7 +127,9 @@ def test_a_damaged_entry_says_to_reinstall(shipped):
 @pytest.mark.parametrize("name", shipped_models.shipped_names())
 def test_each_model_of_the_package_is_whole_small_and_licensed(name):
     model = load_model(name, options=TORCH)
-    assert {path.name for path in (MODELS / name).iterdir()} == FILES
+    files = {path.name for path in (MODELS / name).iterdir()}
+    assert files >= FILES
+    assert "engines" not in files
     assert read_shipped(name).num_bytes < 20_000_000
     assert model.spec.weights_license
     assert model.spec.training_data_license

@@ -24,8 +24,8 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="A model to start from: its run or model folder. Its network and intensities are kept; without "
-            "--config the steps are those of `fine_tune`.",
+            help="A model to start from: a shipped one by its name (`volumetric models`), or a run or model folder. "
+            "Its network and intensities are kept; without --config the steps are those of `fine_tune`.",
             metavar="MODEL",
         ),
     ] = None,
