@@ -55,7 +55,7 @@ def test_a_head_whose_air_is_zero_is_not_taken_for_a_brain(monkeypatch):
 @pytest.mark.parametrize("spacing", [(0.7, 0.8, 4.0), (2.0, 2.5, 3.0)])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_brain_and_head_in_air_of_0_are_told_by_volume_and_by_the_cut(orientation, spacing):
-    """Balls: a brain of 1.44 liters, whole and cut at 80 cm2, a head of 4.2 liters, one of 1.6 that is cut at 181 cm2."""
+    """Balls: a brain of 1.44 liters, whole and cut in 80 cm2, a head of 4.2 liters, one of 1.6 cut in 181 cm2."""
     affine = oblique_affine(orientation, spacing=spacing)
     shape = tuple(int(210 / side) for side in spacing)
     last = np.array(shape) - 1
