@@ -78,10 +78,14 @@ def read_subject(row: ManifestRow, contrasts: Sequence[str], labels: Sequence[st
     Raises:
         InputError: as `read_raw_subject`; images on different grids; no brain mask can be had.
     """
-    raw = read_raw_subject(row, contrasts, labels)
+    return masked_subject(read_raw_subject(row, contrasts, labels))
+
+
+def masked_subject(raw: RawSubject) -> Subject:
+    """Check that the images of a subject lie on one grid, and find its brain in the first; errors as above."""
     check_one_grid(raw.images, name=raw.name)
-    source = raw.images[contrasts[0]]
-    mask = brain_mask(source, raw.labels.get("mask"), name=str(row.path(contrasts[0])))
+    first, source = next(iter(raw.images.items()))
+    mask = brain_mask(source, raw.labels.get("mask"), name=str(raw.row.path(first)))
     return Subject(raw.row, raw.images, raw.labels, mask=mask)
 
 

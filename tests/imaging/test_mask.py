@@ -5,8 +5,16 @@ import pytest
 from scipy.ndimage import binary_fill_holes, gaussian_filter, label
 
 from tests.conftest import ORIENTATIONS, SCALP_MM, brain_pair, distances_mm, head_pair, oblique_affine
-from volumetric.imaging.geometry import spacing_mm
-from volumetric.imaging.mask import MaskError, brain_mask, head_mask, in_view, is_extracted, region_mask
+from volumetric.imaging.geometry import Space, spacing_mm
+from volumetric.imaging.mask import (
+    MaskError,
+    brain_mask,
+    find_extracted_brain,
+    head_mask,
+    in_view,
+    is_extracted,
+    region_mask,
+)
 from volumetric.imaging.nifti import Image, read_image
 
 
@@ -28,7 +36,7 @@ def test_holes_are_filled_as_scipy_fills_them(seed):
     largest = components == np.bincount(components.ravel())[1:].argmax() + 1
     filled = binary_fill_holes(largest)
     assert (filled != largest).any()
-    image = Image((volume * 100).astype(np.float32), np.diag([2.0, 2, 2, 1]))
+    image = Image((volume * 100).astype(np.float32), np.eye(4))
     np.testing.assert_array_equal(brain_mask(image).array, filled)
 
 
@@ -42,6 +50,45 @@ def test_a_head_whose_air_is_zero_is_not_taken_for_a_brain(monkeypatch):
     assert rule == "deepbet"
     assert mask.sum() == 6 * 8 * 8
     assert brain_mask(Image(head, np.diag([8.0, 8, 8, 1]))).rule == "nonzero"  # 2.1 liters
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.8, 4.0), (2.0, 2.5, 3.0)])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_brain_and_head_in_air_of_0_are_told_by_volume_and_by_the_cut(orientation, spacing):
+    """Balls: a brain of 1.44 liters, whole and cut in 80 cm2, a head of 4.2 liters, one of 1.6 cut in 181 cm2."""
+    affine = oblique_affine(orientation, spacing=spacing)
+    shape = tuple(int(210 / side) for side in spacing)
+    last = np.array(shape) - 1
+    rng = np.random.default_rng(0)
+
+    def reason(radius_mm, below_center_mm):
+        """Of a ball whose center lies that far from the first slice of the last axis."""
+        center = last / 2
+        center[2] = below_center_mm / spacing[2] - 0.5
+        placed = affine.copy()
+        placed[:3, 3] = -placed[:3, :3] @ center
+        inside = distances_mm(Space(shape, placed)) < radius_mm
+        values = (inside * rng.uniform(50, 900, shape)).astype(np.float32)
+        return find_extracted_brain(Image(values, placed)).reason
+
+    assert reason(70, 100).startswith("the scan is brain-extracted: 14")
+    assert reason(70, 48.4).startswith("the scan is brain-extracted: 13")  # cut in a circle with a radius of 50.5 mm
+    assert "4.2 liters" in reason(100, 104)
+    assert "the image's border cuts 1" in reason(80, 25)
+
+
+def test_noise_in_the_air_is_not_brain_extracted():
+    t1w, _, _ = head_pair(0)
+    brain, reason = find_extracted_brain(t1w)
+    assert brain is None
+    assert reason == "the scan is not brain-extracted: 0 % of its voxels are 0"
+
+
+@pytest.mark.real
+def test_real_heads_without_a_face_and_extracted_brains_are_told_apart(real_scans):
+    raw, mni = real_scans / "ljubljana_ms/raw", real_scans / "ljubljana_ms/mni"
+    for path, extracted in ((raw / "patient01_study1/t1w.nii.gz", False), (mni / "patient19/t2w.nii.gz", True)):
+        assert (find_extracted_brain(read_image(path)).brain is not None) == extracted
 
 
 def test_a_given_mask_wins_over_the_image():

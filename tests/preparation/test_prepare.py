@@ -117,7 +117,7 @@ def test_repeating_skips_what_is_whole_and_another_recipe_is_refused(prepared):
         prepare([raw], out, quick("interpolation=linear"))
 
 
-def test_train_takes_the_manifest_keeps_the_recipe_and_infer_follows_it(prepared, tiny_config, tmp_path, caplog):
+def test_train_takes_the_manifest_keeps_the_recipe_and_infer_follows_it(prepared, tiny_config, tmp_path):
     raw, done = prepared
     train([done.manifest], tiny_config, tmp_path / "run")
     spec = load_model(tmp_path / "run").spec
@@ -131,8 +131,7 @@ def test_train_takes_the_manifest_keeps_the_recipe_and_infer_follows_it(prepared
     np.testing.assert_array_equal(read_image(by_recipe).affine, read_image(scan).affine)
     sidecar = json.loads(by_recipe.with_name(by_recipe.name.replace(".nii.gz", ".json")).read_text())
     assert (sidecar["prepared_here"], sidecar["mask_rule"]) == (True, "nonzero")
-    infer([scan], model=tmp_path / "run", out=tmp_path / "bare")
-    assert "if this one is raw, give --prepare" in caplog.text
+    assert sidecar["preparation_reason"] == "--prepare was given"
 
 
 def test_raw_pairs_on_two_grids_are_refused_by_train_naming_prepare(prepared, tiny_config, tmp_path):

@@ -35,6 +35,7 @@ SIDECAR = PredictionSidecar(
     prediction_sha256="cafe",
     windows=WINDOWS,
     prepared_here=False,
+    preparation_reason="a mask is given",
     warnings=(),
     versions={"python": "3.11"},
 )

@@ -51,8 +51,13 @@ def infer(
         ),
     ] = None,
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="The scans are raw: prepare them first as the training scans were.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--prepare/--as-is",
+            help="Prepare every scan first as the training scans were, or none; each is examined if not given.",
+            show_default=False,
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Synthesize again what is there, and replace what belongs to others.")
     ] = False,
@@ -60,8 +65,7 @@ def infer(
     """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
 
     Examples: `volumetric infer t1w.nii.gz --out synthetic`
-    · `volumetric infer t1w.nii.gz --model runs/mine --out synthetic`
-    · `volumetric infer raw_t1w.nii.gz --prepare --model runs/mine --out synthetic`
+    · `volumetric infer raw_t1w.nii.gz --model runs/mine --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
     from volumetric.batch.subjects import exit_status

@@ -115,7 +115,7 @@ def align(
         InputError: a header that cannot be right, no brain mask, no positive voxels, scans that do not overlap.
     """
     reference = recipe.reference if recipe.reference in images else next(iter(images))
-    warnings = tuple(f"{contrast}: {text}" for contrast, image in images.items() for text in header_warnings(image))
+    warnings = tuple(f"{contrast} {text}" for contrast, image in images.items() for text in header_warnings(image))
     for contrast, image in images.items():
         check_voxels(image, name=f"subject {name}: `{contrast}`")
     scan = images[reference]
@@ -204,7 +204,7 @@ def header_warnings(image: Image) -> list[str]:
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.space.shape])).reshape(3, -1).T
     ends = [transform_points(form.affine, corners) for form in forms]
     apart = float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
-    return [f"the header's qform and sform lie up to {apart:.1f} mm apart; the sform is used"]
+    return [f"header contradicts itself: its qform and sform lie up to {apart:.1f} mm apart; the sform is used"]
 
 
 def _corrected(image: Image, mask: NDArray[np.bool_], recipe: PreparationConfig, *, name: str) -> Image:

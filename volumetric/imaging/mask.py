@@ -19,8 +19,11 @@ from volumetric.imaging.nifti import Image
 MaskRule = Literal["given", "nonzero", "deepbet"]
 MIN_ZERO_FRACTION = 0.2
 """From this share of exactly zero voxels on, an image may be brain-extracted already."""
-MAX_BRAIN_ML = 2500.0
-"""No brain is larger: many scanners write air as 0 too, and then the nonzero voxels include skull and scalp."""
+MAX_BRAIN_ML = 2200.0
+"""No brain is larger: extracted ones have 1.1 to 2.1 liters, heads whose air is 0 have 2.6 liters and more."""
+MAX_CUT_CM2 = 100.0
+"""No extracted brain meets the image's border in more: 0 to 5 cm2 measured, heads cut at the neck 185 and more."""
+_HEAD = "the scan holds a head, not an extracted brain"
 _SMOOTHING_MM = 1.0
 _CLOSING_MM = 6.0
 """Openings of the scalp that are wider than two of these, such as the nostrils of a thick slice, stay open."""
@@ -37,6 +40,18 @@ class BrainMask(NamedTuple):
 
     array: NDArray[np.bool_]
     rule: MaskRule
+
+
+class Extraction(NamedTuple):
+    """Result of `find_extracted_brain`.
+
+    Attributes:
+        brain: `(I, J, K)`; None where the image is not brain-extracted.
+        reason: what decided, a clause such as `the scan holds a head, ...`.
+    """
+
+    brain: NDArray[np.bool_] | None
+    reason: str
 
 
 def brain_mask(source: Image, given: Image | None = None, *, name: str = "the source image") -> BrainMask:
@@ -65,14 +80,37 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
         if not mask.any():
             raise MaskError(f"{name}: the given mask is empty; give one that covers the brain, or none")
         return BrainMask(mask, "given")
+    extracted = find_extracted_brain(source, name=name).brain
+    return BrainMask(_deepbet(source, name), "deepbet") if extracted is None else BrainMask(extracted, "nonzero")
+
+
+def find_extracted_brain(source: Image, *, name: str = "the source image") -> Extraction:
+    """Find the brain of a brain-extracted image: its nonzero voxels, largest component, holes filled.
+
+    It is one if at least 20 % of the voxels are exactly 0 and the rest is no larger than a brain and not cut by the
+    image's border as a neck is. Many scanners, and programs that remove the face, write air around a head as 0.
+
+    Args:
+        source: the image, in any orientation and spacing.
+        name: how to call it in an error.
+
+    Raises:
+        MaskError: every voxel is 0.
+    """
     nonzero = np.asarray(source.array != 0)
     if not nonzero.any():
         raise MaskError(f"{name}: every voxel is zero; this is not a scan")
-    if 1 - nonzero.mean() >= MIN_ZERO_FRACTION:
-        mask = _largest_component(nonzero)
-        if mask.sum() * abs(np.linalg.det(source.affine[:3, :3])) / 1000 <= MAX_BRAIN_ML:
-            return BrainMask(mask, "nonzero")
-    return BrainMask(_deepbet(source, name), "deepbet")
+    zeros = 1 - float(nonzero.mean())
+    if zeros < MIN_ZERO_FRACTION:
+        return Extraction(None, f"the scan is not brain-extracted: {100 * zeros:.0f} % of its voxels are 0")
+    mask, sides = _largest_component(nonzero), spacing_mm(source.affine)
+    volume_ml = float(mask.sum() * np.prod(sides)) / 1000
+    if volume_ml > MAX_BRAIN_ML:
+        return Extraction(None, f"{_HEAD}: {volume_ml / 1000:.1f} liters are not 0")
+    cut_cm2 = sum(float(mask.take((0, -1), axis).sum() * np.prod(np.delete(sides, axis))) for axis in range(3)) / 100
+    if cut_cm2 > MAX_CUT_CM2:
+        return Extraction(None, f"{_HEAD}: the image's border cuts {cut_cm2:.0f} cm2 of it")
+    return Extraction(mask, f"the scan is brain-extracted: {volume_ml:.0f} ml in air of 0")
 
 
 def region_mask(kind: MaskKind, source: Image, brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -187,8 +225,8 @@ def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
         from deepbet.bet import BrainExtraction
     except ImportError as error:
         raise MaskError(
-            f"{name}: the image still has its skull (its nonzero voxels are no brain) and no mask is given; "
-            "add a `mask` column to the manifest, or install the brain extraction: pip install 'volumetric[prepare]'"
+            f"{name}: the image still has its skull (its nonzero voxels are no brain) and no mask is given; give one "
+            "(a `mask` column, --input mask=FILE), or install the brain extraction: pip install 'volumetric[prepare]'"
         ) from error
     try:
         with warnings.catch_warnings():

@@ -23,9 +23,9 @@ from volumetric.imaging.nifti import Image, read_image
 from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
 from volumetric.model.plausibility import check_prediction
+from volumetric.model.recognition import scan_warnings
 from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
-from volumetric.model.training_range import training_range_warnings
 from volumetric.model.units import in_network_units, measure_sources
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
 from volumetric.subject import check_one_grid
@@ -178,7 +178,7 @@ class Model:
         names = [f"the {contrast} image" for contrast in self.spec.sources]
         sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources), names=names)
         measured = measure_sources(self.spec.source_normalization, self.spec.sources, sources, space.brain)
-        warnings = training_range_warnings(self.spec, scan, sources, space.brain)
+        warnings = scan_warnings(self.spec, images, sources, space)
         if self.spec.mask.kind == "head" and is_extracted(region, mask.array):
             warnings = (_NO_HEAD, *warnings)
         return ModelInput(

@@ -15,7 +15,7 @@ _ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
 def training_range_warnings(
     spec: ModelSpec, scan: Image, sources: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> tuple[str, ...]:
-    """One sentence for each way in which a scan lies outside the range of the training scans.
+    """One sentence for each way in which a scan lies outside the range of the training scans; its kind before a colon.
 
     Args:
         spec: of the model, for its training statistics.
@@ -28,7 +28,7 @@ def training_range_warnings(
     sides = np.sort(spacing_mm(scan.affine))
     if (sides < 0.67 * np.sort(low)).any() or (sides > 1.5 * np.sort(high)).any():
         size = " x ".join(f"{side:.2f}" for side in spacing_mm(scan.affine))
-        warnings.append(f"voxels of {size} mm lie far outside those of the training scans ({low} to {high} mm)")
+        warnings.append(f"voxels lie far outside those of the training scans: {size} mm, trained on {low} to {high} mm")
     for contrast, source in zip(spec.sources, sources, strict=True):
         quantiles = spec.training.source_quantiles[contrast]
         inside = source[mask]
@@ -36,7 +36,7 @@ def training_range_warnings(
         spread = quantiles[3] - quantiles[1]
         if abs(lower - quantiles[1]) > spread or abs(upper - quantiles[3]) > spread:
             warnings.append(
-                f"the {contrast} intensities (quartiles {lower:.2f}, {upper:.2f} of the median) are unlike "
-                f"those of the training scans ({quantiles[1]:.2f}, {quantiles[3]:.2f})"
+                f"the {contrast} intensities are unlike those of the training scans: quartiles {lower:.2f}, "
+                f"{upper:.2f} of the median, trained on {quantiles[1]:.2f}, {quantiles[3]:.2f}"
             )
     return tuple(warnings)

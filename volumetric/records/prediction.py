@@ -66,7 +66,8 @@ class PredictionSidecar(Record):
         source_sha256: by column, of the bytes that were read.
         prediction_sha256: of the image file that was written.
         windows: that were stitched.
-        prepared_here: whether `infer --prepare` prepared the scans.
+        prepared_here: whether `infer` prepared the scans by the model's recipe.
+        preparation_reason: why it did, or did not.
         warnings: what a reader should know before trusting the image.
         versions: of the packages that decide the result.
     """
@@ -91,6 +92,7 @@ class PredictionSidecar(Record):
     prediction_sha256: str
     windows: WindowRecord
     prepared_here: bool
+    preparation_reason: str
     warnings: tuple[str, ...]
     versions: dict[str, str]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +24,9 @@ from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
 from volumetric.outputs import hash_file, locked, versions, write_json
 from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
-from volumetric.records.preparation import SIDECAR
 from volumetric.simulation.template import load_template_t1w
-from volumetric.subject import RawSubject, read_raw_subject, read_subject
+from volumetric.subject import RawSubject, masked_subject, read_raw_subject
+from volumetric.synthesis.decision import Decision, agrees, decide
 from volumetric.synthesis.folder import PredictionFolder
 from volumetric.synthesis.inputs import InferenceCase, find_cases
 
@@ -43,7 +44,7 @@ def infer(
     split: SplitChoice = "all",
     named: Mapping[str, Path] | None = None,
     options: InferenceOptions = _DEFAULTS,
-    prepare: bool = False,
+    prepare: bool | None = None,
     fresh: bool = False,
 ) -> list[Outcome[PredictionRow]]:
     """Write the missing contrast of every subject.
@@ -55,7 +56,8 @@ def infer(
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
         options: how to run the model.
-        prepare: the scans are raw; prepare them first by the recipe that the model was trained with.
+        prepare: True prepares the scans first by the recipe that the model was trained with, False takes them as they
+            are, None finds out for each subject.
         fresh: synthesize again what is there already, and replace what belongs to other subjects.
 
     Returns:
@@ -87,6 +89,7 @@ def infer(
         )
         outcomes = run_subjects(_Synthesis(loaded, folder, prepare, fresh), cases, title="infer", overlap=True)
         folder.write_tables(cases, outcomes)
+        _summarize_warnings(folder, cases, outcomes)
     return outcomes
 
 
@@ -97,11 +100,13 @@ class _Loaded:
     Attributes:
         model_input: what the network gets.
         source_sha256: by column, of the bytes that were read.
-        alignment: of the raw scans, where they were prepared here.
+        decision: whether the scans were prepared here, and why.
+        alignment: of the raw scans, where they were.
     """
 
     model_input: ModelInput
     source_sha256: Mapping[str, str]
+    decision: Decision
     alignment: Alignment | None = None
 
 
@@ -117,9 +122,8 @@ class _Synthesized:
 class _Synthesis:
     """One subject: read the sources, predict, write image and sidecar."""
 
-    def __init__(self, model: Model, folder: PredictionFolder, prepare: bool, fresh: bool) -> None:
-        self._model, self._folder, self._fresh = model, folder, fresh
-        self._recipe: PreparationConfig | None = model.spec.preparation if prepare else None
+    def __init__(self, model: Model, folder: PredictionFolder, prepare: bool | None, fresh: bool) -> None:
+        self._model, self._folder, self._prepare, self._fresh = model, folder, prepare, fresh
 
     def name(self, item: InferenceCase) -> str:
         return item.row.name
@@ -136,11 +140,14 @@ class _Synthesis:
         return _row(item) if whole and self._hashes(item) == sidecar.source_sha256 else None
 
     def read(self, item: InferenceCase) -> _Loaded:
-        contrasts = self._model.spec.sources
-        if self._recipe is not None:
-            return self._read_raw(read_raw_subject(item.row, contrasts), self._recipe)
-        subject = read_subject(item.row, contrasts)
-        return _Loaded(self._model.preprocess_masked(subject.images, subject.mask), subject.sha256)
+        raw = read_raw_subject(item.row, self._model.spec.sources)
+        decision = decide(raw, self._model.spec, self._prepare)
+        if self._model.spec.preparation is not None:
+            log.info("%s: %s", item.row.name, decision.sentence)
+        if decision.recipe is not None:
+            return self._align(raw, decision, decision.recipe)
+        subject = masked_subject(raw)
+        return _Loaded(self._model.preprocess_masked(subject.images, subject.mask), subject.sha256, decision)
 
     def compute(self, item: InferenceCase, loaded: _Loaded) -> _Synthesized:
         units = self._model.forward(loaded.model_input)
@@ -150,20 +157,19 @@ class _Synthesis:
     def write(self, item: InferenceCase, result: _Synthesized) -> PredictionRow:
         prediction = self._postprocess(result)
         image = self._folder.image(item)
-        warnings = (*prediction.warnings, *self._recipe_warnings(item))
-        for warning in warnings:
+        for warning in prediction.warnings:
             log.warning("%s: %s", item.row.name, warning)
         sidecar_path(image).unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
         write_image(image, prediction.image)
-        self._sidecar(item, result, prediction, warnings).write(sidecar_path(image))
+        self._sidecar(item, result, prediction).write(sidecar_path(image))
         return _row(item)
 
-    def _read_raw(self, raw: RawSubject, recipe: PreparationConfig) -> _Loaded:
+    def _align(self, raw: RawSubject, decision: Decision, recipe: PreparationConfig) -> _Loaded:
         template = load_template_t1w() if recipe.grid.space == "mni" else None
         alignment = align(raw.images, recipe, given=raw.labels.get("mask"), template=template, name=raw.name)
         mask = BrainMask(alignment.prepared.mask.array, alignment.rule)
         model_input = self._model.preprocess_masked(alignment.prepared.images, mask)
-        return _Loaded(model_input, raw.sha256, alignment)
+        return _Loaded(model_input, raw.sha256, decision, alignment)
 
     def _postprocess(self, result: _Synthesized) -> Prediction:
         model_input, alignment = result.loaded.model_input, result.loaded.alignment
@@ -179,25 +185,17 @@ class _Synthesis:
             warnings=(*alignment.warnings, *prediction.warnings),
         )
 
-    def _recipe_warnings(self, item: InferenceCase) -> list[str]:
-        scan = item.row.path(self._model.spec.sources[0])
-        if self._model.spec.preparation is None or self._recipe is not None or (scan.parent / SIDECAR).is_file():
-            return []
-        return ["the model was trained on prepared scans; if this one is raw, give --prepare"]
-
     def _is_current(self, sidecar: PredictionSidecar) -> bool:
         """True for a prediction of this model and these settings; the device makes no difference."""
         model = self._model
         return (
             sidecar.model_sha256 == model.sha256
-            and sidecar.prepared_here == (self._recipe is not None)
+            and agrees(sidecar, self._prepare if model.spec.preparation else None)
             and sidecar.settings.model_copy(update={"device": model.settings.device}) == model.settings
         )
 
-    def _sidecar(
-        self, item: InferenceCase, result: _Synthesized, prediction: Prediction, warnings: tuple[str, ...]
-    ) -> PredictionSidecar:
-        spec, plan = self._model.spec, prediction.plan
+    def _sidecar(self, item: InferenceCase, result: _Synthesized, prediction: Prediction) -> PredictionSidecar:
+        spec, plan, decision = self._model.spec, prediction.plan, result.loaded.decision
         subject, session = item.key
         return PredictionSidecar(
             Description=NOTICE,
@@ -223,14 +221,28 @@ class _Synthesis:
                 grid_shape=prediction.grid.shape,
                 grid_affine=prediction.grid.affine.tolist(),
             ),
-            prepared_here=self._recipe is not None,
-            warnings=warnings,
+            prepared_here=decision.recipe is not None,
+            preparation_reason=decision.reason,
+            warnings=prediction.warnings,
             versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
         )
 
     def _hashes(self, item: InferenceCase) -> dict[str, str]:
         columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
         return {column: hash_file(item.row.path(column)) for column in columns}
+
+
+def _summarize_warnings(
+    folder: PredictionFolder, cases: Sequence[InferenceCase], outcomes: Sequence[Outcome[PredictionRow]]
+) -> None:
+    """Log each kind of warning, its words up to the colon, with the number of subjects; those done earlier count."""
+    counts: Counter[str] = Counter()
+    done = [case for case, outcome in zip(cases, outcomes, strict=True) if outcome.status != "failed"]
+    for case in done:
+        sidecar = PredictionSidecar.read(sidecar_path(folder.image(case)))
+        counts.update({warning.partition(":")[0] for warning in sidecar.warnings})
+    for kind, count in counts.most_common():
+        log.warning("warning for %d of %d subjects: %s", count, len(done), kind)
 
 
 def _row(item: InferenceCase) -> PredictionRow:

@@ -1,0 +1,123 @@
+"""Recognition of scans, on balls whose tissues lie in shells of known depth and brightness, and on real scans."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import distances_mm, oblique_affine
+from volumetric.imaging.geometry import Space
+from volumetric.imaging.mask import brain_mask
+from volumetric.imaging.nifti import Image, read_image
+from volumetric.model.folder import load_model
+from volumetric.model.recognition import (
+    Appearance,
+    _contrast_warnings,
+    measure_appearance,
+    possible_contrasts,
+    scan_warnings,
+)
+from volumetric.model.space import model_space_of
+
+RADIUS_MM = 62.0  # 998 ml
+NAN = float("nan")
+
+
+def ball(rim, cortex, deep, fluid, spacing=(2.0, 2.3, 1.7), noise=0.0):
+    """Image and mask of 2 mm of `rim`, 4 mm of `cortex`, and `deep` around a core of `fluid` with a radius of 15 mm."""
+    affine = oblique_affine("PIR", spacing)
+    shape = tuple(int(150 / side) for side in spacing)
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    radius = distances_mm(Space(shape, affine))
+    depth = RADIUS_MM - radius
+    values = np.select([depth < 0, depth < 2, depth < 6, radius > 15], [0, rim, cortex, deep], fluid)
+    values = values + noise * np.random.default_rng(0).standard_normal(shape) * (depth > 0)
+    return Image((300 * values).astype(np.float32), affine), depth > 0
+
+
+@pytest.fixture
+def spec(run_folder):
+    return load_model(run_folder).spec
+
+
+def warnings_of(spec, image, mask):
+    space = model_space_of(image.space, mask, None)
+    images = {"t1w": image}
+    return scan_warnings(spec, images, space.to_model_space(image), space)
+
+
+T1W = (0.4, 0.75, 1.0, 0.3)
+T2W = (2.0, 1.2, 1.0, 2.2)
+FLAIR = (0.4, 1.2, 1.0, 0.3)
+
+
+@pytest.mark.parametrize("spacing", [(0.9, 1.1, 3.0), (2.0, 2.3, 1.7), (1.0, 1.3, 1.1)])
+@pytest.mark.parametrize(("tissues", "cortex"), [(T1W, 0.75), (T2W, 1.2), (FLAIR, 1.2)])
+def test_cortex_is_measured_in_its_shell_at_any_voxel_size(tissues, cortex, spacing):
+    image, mask = ball(*tissues, spacing=spacing)
+    units = image.array / np.median(image.array[mask])
+    appearance = measure_appearance(units, mask, np.array(spacing))
+    assert appearance.cortex == pytest.approx(cortex, rel=1e-5)
+    assert appearance.brightest == pytest.approx(2.0 if tissues is T2W else max(1.0, cortex), rel=1e-5)
+    assert 0.5 < appearance.likeness < 1
+
+
+def test_voxels_of_4_mm_are_too_large_for_cortex_and_likeness():
+    image, mask = ball(*T1W, spacing=(4.0, 4.2, 4.1))
+    appearance = measure_appearance(image.array / 300, mask, np.array([4.0, 4.2, 4.1]))
+    assert np.isnan(appearance.cortex)
+    assert np.isnan(appearance.likeness)
+    assert possible_contrasts(appearance) == ("t1w", "t2w", "flair")
+
+
+@pytest.mark.parametrize(
+    ("cortex", "brightest", "possible"),
+    [
+        (0.8, 1.3, ("t1w",)),
+        (0.91, 1.3, ("t1w", "t2w", "flair")),
+        (0.8, 1.52, ("t1w", "t2w", "flair")),
+        (0.95, 1.3, ("t2w", "flair")),
+        (0.8, 1.6, ("t2w", "flair")),
+        (0.95, 2.5, ("t2w",)),
+        (NAN, 1.3, ("t1w", "t2w", "flair")),
+    ],
+)
+def test_two_numbers_decide_what_a_scan_may_be(cortex, brightest, possible):
+    appearance = Appearance(cortex, brightest, 0.9)
+    assert possible_contrasts(appearance) == possible
+    for contrast in ("t1w", "t2w", "flair"):
+        assert bool(_contrast_warnings(contrast, appearance)) == (contrast not in possible)
+    assert _contrast_warnings("pdw", appearance) == []  # none was measured
+
+
+def test_each_kind_of_scan_that_is_no_t1w_has_its_words(spec):
+    cases = {
+        "": ball(*T1W),
+        "the scan looks like a T2w, not a T1w": ball(*T2W),
+        "the scan looks like a T2w or FLAIR, not a T1w": ball(*FLAIR),
+        "the t1w scan is mostly noise": ball(1, 1, 1, 1, noise=0.3),
+    }
+    for kind, (image, mask) in cases.items():
+        kinds = [warning.partition(":")[0] for warning in warnings_of(spec, image, mask) if "unlike" not in warning]
+        assert [found for found in kinds if "voxels lie far" not in found] == [kind] * bool(kind)
+
+
+def test_negative_values_and_a_mask_that_is_no_brain_are_named(spec):
+    image, mask = ball(*T1W)
+    hounsfield = image.with_array(np.where(mask, image.array, np.float32(-1000)))
+    assert any(
+        "has negative values, as a CT" in text and "-1000" in text for text in warnings_of(spec, hounsfield, mask)
+    )
+    few = mask.copy()
+    few[: few.shape[0] // 2] = False  # half of 998 ml
+    (text,) = [text for text in warnings_of(spec, image, few) if "does not look like a brain" in text]
+    assert "a brain 600 to 2200 ml" in text
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("case", ["ljubljana_ms/mni/patient19", "brats2021/case01481", "brats2021/case01483"])
+def test_real_scans_are_told_apart(real_scans, case):
+    expected = {"t1w": {("t1w",)}, "t2w": {("t2w",)}, "flair": {("t2w", "flair")}}
+    mask = brain_mask(read_image(real_scans / case / "t1w.nii.gz")).array
+    for contrast, possible in expected.items():
+        image = read_image(real_scans / case / f"{contrast}.nii.gz")
+        units = image.array / np.median(image.array[mask])
+        assert possible_contrasts(measure_appearance(units, mask, image.space.spacing_mm)) in possible
