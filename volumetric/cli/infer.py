@@ -58,13 +58,16 @@ def infer(
             show_default=False,
         ),
     ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also draw each prediction beside its scan, as a PNG next to it.")
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Synthesize again what is there, and replace what belongs to others.")
     ] = False,
 ) -> None:
     """Write the missing contrast as full 3D NIfTI volumes, each on its scan's own grid.
 
-    Examples: `volumetric infer t1w.nii.gz --out synthetic`
+    Examples: `volumetric infer t1w.nii.gz --out synthetic --figures`
     · `volumetric infer raw_t1w.nii.gz --model runs/mine --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
@@ -81,6 +84,7 @@ def infer(
         options=inference_options(device, engine, precision, overlap, whole_volume),
         prepare=prepare,
         fresh=fresh,
+        figures=figures,
     )
     print(out / "predictions.csv")
     raise typer.Exit(exit_status(outcomes))

@@ -46,6 +46,7 @@ def infer(
     options: InferenceOptions = _DEFAULTS,
     prepare: bool | None = None,
     fresh: bool = False,
+    figures: bool = False,
 ) -> list[Outcome[PredictionRow]]:
     """Write the missing contrast of every subject.
 
@@ -59,6 +60,7 @@ def infer(
         prepare: True prepares the scans first by the recipe that the model was trained with, False takes them as they
             are, None finds out for each subject.
         fresh: synthesize again what is there already, and replace what belongs to other subjects.
+        figures: also draw each prediction beside its sources.
 
     Returns:
         One outcome per subject; `out/predictions.csv` holds the same.
@@ -90,6 +92,8 @@ def infer(
         outcomes = run_subjects(_Synthesis(loaded, folder, prepare, fresh), cases, title="infer", overlap=True)
         folder.write_tables(cases, outcomes)
         _summarize_warnings(folder, cases, outcomes)
+        if figures:
+            _draw(folder, cases, outcomes, loaded.spec.sources)
     return outcomes
 
 
@@ -243,6 +247,23 @@ def _summarize_warnings(
         counts.update({warning.partition(":")[0] for warning in sidecar.warnings})
     for kind, count in counts.most_common():
         log.warning("warning for %d of %d subjects: %s", count, len(done), kind)
+
+
+def _draw(
+    folder: PredictionFolder,
+    cases: Sequence[InferenceCase],
+    outcomes: Sequence[Outcome[PredictionRow]],
+    contrasts: Sequence[str],
+) -> None:
+    """Draw the predictions that have no figure, or an older one."""
+    from volumetric.figures.prediction import draw_prediction, figure_path  # matplotlib takes half a second
+
+    for case, outcome in zip(cases, outcomes, strict=True):
+        image = folder.image(case)
+        figure = figure_path(image)
+        drawn = figure.is_file() and figure.stat().st_mtime >= image.stat().st_mtime
+        if outcome.status != "failed" and not drawn:
+            draw_prediction({c: case.row.path(c) for c in contrasts}, image, title=case.row.name)
 
 
 def _row(item: InferenceCase) -> PredictionRow:
