@@ -13,6 +13,7 @@ MODEL    ?=
 SCAN     ?=
 TRUTH    ?=
 TESTS    ?=
+LABEL_MAPS ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -25,7 +26,7 @@ INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data manifest prepare train infer evaluate report test browser reliability test-scale lint docs bench clean
+.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability test-scale lint docs bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +43,11 @@ $(STAMP): constraints.txt setup.cfg pyproject.toml
 	$(RUN_IN)pip install --quiet -c constraints.txt --editable '.[all,dev,docs]'
 	touch $(STAMP)
 
-demo: data  ## simulated cohort -> model -> full T2w volumes -> scores -> a page to look at
+try: $(STAMP)  ## a T2w from one T1w, the average brain, by the model that comes with the package; a figure of both
+	$(RUN_IN)volumetric fetch template --out data/template
+	$(RUN_IN)volumetric infer data/template/icbm152_T1w.nii.gz --out data/template/synthetic --figures
+
+demo: try data  ## that; then simulated cohort -> a model of its own -> T2w volumes -> scores -> a page to look at
 	$(MAKE) --no-print-directory train
 	$(MAKE) --no-print-directory infer
 	$(MAKE) --no-print-directory evaluate
@@ -72,6 +77,10 @@ report: $(STAMP)  ## one page of scores, slices and a 3D viewer: RUN
 
 test: $(STAMP)  ## all tests, with coverage; TESTS='-n 0' for one process
 	$(RUN_IN)python -m pytest -q $(IN_PARALLEL) --cov --cov-report=term $(TESTS)
+
+weights: $(STAMP)  ## the shipped model's training, hours: LABEL_MAPS (folder), MANIFEST (of prepared pairs)
+	@test -n "$(LABEL_MAPS)" || { echo "error: say where the label maps are, as in: make weights LABEL_MAPS=data/label_maps MANIFEST=prepared/manifest.csv"; exit 2; }
+	$(RUN_IN)python docs/_scripts/train_shipped.py t1w_to_t2w --label-maps $(LABEL_MAPS) --pairs $(MANIFEST) --out runs/weights
 
 browser:  ## Chromium for the tests that open the report in it (Debian, as root; without it they are skipped)
 	command -v chromium >/dev/null || { apt-get -qq -o Acquire::Retries=3 update && \

@@ -167,13 +167,18 @@ def run_folder(cohort, tiny_config, tmp_path_factory) -> Path:
     return out
 
 
+def load_script(name: str):
+    """A module of `docs/_scripts`."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "docs" / "_scripts" / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # pydantic looks its names up there
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def shipping():
     """The script that makes a shipped model of a run."""
-    spec = importlib.util.spec_from_file_location("ship_model", REPOSITORY / "docs" / "_scripts" / "ship_model.py")
-    module = sys.modules["ship_model"] = importlib.util.module_from_spec(spec)  # pydantic looks its names up there
-    spec.loader.exec_module(module)
-    return module
+    return load_script("ship_model")
 
 
 @pytest.fixture

@@ -69,12 +69,21 @@ def example() -> str:
     return f"```python\n{(ROOT / 'examples' / 'monai_pipeline.py').read_text()}```"
 
 
+def card() -> str:
+    """The model card of the shipped model."""
+    from volumetric.config.choices import DEFAULT_MODEL
+    from volumetric.model.shipped import read_card
+
+    return read_card(DEFAULT_MODEL)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
     "recipe": recipe,
     "metrics": metrics,
     "example": example,
+    "card": card,
 }
 
 
