@@ -24,9 +24,9 @@ class Limits(NamedTuple):
     """Limits between contrasts, in the measures of `Appearance`; docs/explanation/recognition.md has the numbers.
 
     Attributes:
-        t1w_cortex: highest of a T1w; 0.88 in the scans that the limits were set on, other contrasts from 0.93.
-        t1w_brightest: the same of `brightest`; 1.48 in simulated T1w and 1.32 in scanned ones, others from 1.59 where
-            the cortex does not tell.
+        t1w_cortex: highest of a T1w; 0.88 is measured, and 0.93 or more in other contrasts below the next limit.
+        t1w_brightest: the same of `brightest`; 1.48 is measured, and 1.59 or more in other contrasts whose cortex is
+            as dark as a T1w's.
         clear_t1w_cortex: a scan below this and the next is a T1w; between the two lies no judgment.
         clear_t1w_brightest: as above.
         t2w_brightest: only fluid of a T2w is brighter; a FLAIR reaches 1.72.
