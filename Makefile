@@ -13,7 +13,6 @@ MODEL    ?=
 SCAN     ?=
 TRUTH    ?=
 TESTS    ?=
-LABEL_MAPS ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -78,9 +77,8 @@ report: $(STAMP)  ## one page of scores, slices and a 3D viewer: RUN
 test: $(STAMP)  ## all tests, with coverage; TESTS='-n 0' for one process
 	$(RUN_IN)python -m pytest -q $(IN_PARALLEL) --cov --cov-report=term $(TESTS)
 
-weights: $(STAMP)  ## the shipped model's training, hours: LABEL_MAPS (folder), MANIFEST (of prepared pairs)
-	@test -n "$(LABEL_MAPS)" || { echo "error: say where the label maps are, as in: make weights LABEL_MAPS=data/label_maps MANIFEST=prepared/manifest.csv"; exit 2; }
-	$(RUN_IN)python docs/_scripts/train_shipped.py t1w_to_t2w --label-maps $(LABEL_MAPS) --pairs $(MANIFEST) --out runs/weights
+weights: $(STAMP)  ## the shipped model's training, an hour and a half: MANIFEST (of its prepared pairs)
+	$(RUN_IN)volumetric train $(MANIFEST) --config volumetric/models/t1w_to_t2w/training.yaml --out runs/weights
 
 browser:  ## Chromium for the tests that open the report in it (Debian, as root; without it they are skipped)
 	command -v chromium >/dev/null || { apt-get -qq -o Acquire::Retries=3 update && \

@@ -35,7 +35,7 @@ LICENSES = {
     ),
     TEMPLATE: (
         "average T1w brain ICBM152 2009a (Fonov et al., NeuroImage 54(1), 2011), as the nilearn package carries it; "
-        "copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre, McGill University: free to use, copy and "
+        "copyright 1993-2009 Louis Collins, McConnell Brain Imaging, McGill University: free to use, copy and "
         "pass on with this notice"
     ),
 }
