@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +48,8 @@ def train(
     from volumetric.config.resolve import resolve
 
     if pretrained is not None:
-        config, overrides = config or "fine_tune", [*(overrides or ()), f"pretrained={json.dumps(pretrained)}"]
+        quoted = pretrained.replace("'", "''")
+        config, overrides = config or "fine_tune", [*(overrides or ()), f"pretrained='{quoted}'"]
     settings = None if config == "auto" else resolve(config, overrides or ())  # before torch, which takes seconds
     import volumetric.learning.train as learning
 
