@@ -25,7 +25,6 @@ from volumetric.learning.train import train
 from volumetric.manifest import read_manifest
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
-from volumetric.model.engines.torch import on_arrays
 from volumetric.model.folder import load_model
 from volumetric.model.predict import Model, synthesize
 from volumetric.model.windows import plan_windows
@@ -81,10 +80,11 @@ def score(model: Model, pair: TrainingPair, config: RunConfig) -> dict[str, obje
     """PSNR, SSIM and the window difference of one subject."""
     mask = pair.mask[0]
     stride = config.network.stride
-    network = on_arrays(model.network, model.device)
     whole = tuple(-(-side // stride) * stride for side in mask.shape)
     windows, one_pass = (
-        synthesize(network, model.spec, pair.sources, mask, plan_windows(mask, size, 0.5)).clip(min=0)
+        synthesize(model.network, model.spec, pair.sources, mask, plan_windows(mask, size, 0.5), model.device).clip(
+            min=0
+        )
         for size in (config.patch.size, whole)
     )
     truth = pair.target[0]

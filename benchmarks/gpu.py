@@ -73,14 +73,16 @@ def _inference(model: Model, scan: Path, folder: Path, peak: float, runs: int) -
         return lambda: synthesize(model, scan, folder / "plain.nii.gz", amp=amp)
 
     works = {"volumetric": ours, "plain MONAI, fp32": plain(False), "plain MONAI, AMP": plain(True)}
-    for name, (seconds, times, memory_gb) in _medians(works, runs, torch.device(model.device)).items():
+    for name, (seconds, times, memory_gb) in _medians(works, runs, model.device).items():
         share = f"{flops / seconds / peak:.0%}" if name == "volumetric" else ""
         print(f"| one head, file to file, {name} | {seconds:.3f} s | {times:.1f} | {share} | {memory_gb:.1f} |")
 
 
 def _training(model: Model, config: RunConfig, peak: float, runs: int) -> None:
-    precision = "bf16-mixed" if model.device == "cuda" else "32-true"
-    optimization = Optimization(Fabric(accelerator=model.device, devices=1, precision=precision), config, model.spec)
+    precision = "bf16-mixed" if model.device.type == "cuda" else "32-true"
+    optimization = Optimization(
+        Fabric(accelerator=model.device.type, devices=1, precision=precision), config, model.spec
+    )
     network = build_network(config.network, len(config.task.sources)).to(model.device)
     generator = torch.Generator().manual_seed(0)
     shape = (config.patch.batch_size, 1, *config.patch.size)
@@ -93,7 +95,7 @@ def _training(model: Model, config: RunConfig, peak: float, runs: int) -> None:
         "plain MONAI, fp32": _plain_step(network, batch, amp=False),
         "plain MONAI, AMP": _plain_step(network, batch, amp=True),
     }
-    for name, (seconds, times, memory_gb) in _medians(works, runs, torch.device(model.device)).items():
+    for name, (seconds, times, memory_gb) in _medians(works, runs, model.device).items():
         share = f"{flops / seconds / peak:.0%}"
         print(f"| one training step, {name} | {seconds:.3f} s | {times:.1f} | {share} | {memory_gb:.1f} |")
 

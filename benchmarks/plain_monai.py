@@ -26,7 +26,7 @@ def synthesize(model: Model, source: Path, out: Path, *, amp: bool = False) -> N
     inside = mask[0].numpy()
     units = in_network_units(spec, (scan / scan[mask].median() * mask).numpy(), inside)
     volume = torch.from_numpy(units)[None].to(model.device)
-    with torch.inference_mode(), torch.autocast(model.device, torch.bfloat16, enabled=amp):
+    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=amp):
         out_units = (
             sliding_window_inference(volume, spec.patch_size, 1, model.network, overlap=OVERLAP, mode="gaussian")[0]
             .float()

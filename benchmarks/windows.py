@@ -64,7 +64,7 @@ def _shared(run: str, scan: Path, truth: Path) -> None:
         plan = plan_windows(mask, model.spec.patch_size, overlap)
         plans[f"{len(plan.starts)} of the patch's size, sharing {overlap} of it"] = plan
     for name, plan in plans.items():
-        units = run_windows(model.engine, model.spec, seen.volume, mask, plan)
+        units = run_windows(model.engine, model.spec, seen.volume, mask, plan, model.device)
         borders = _borders(plan, mask.shape)
         seams = [_seam(target, array, borders, mask) for array in (units, one)]
         off = 100 * np.sqrt(np.mean((units - one)[mask] ** 2)) / one[mask].std()

@@ -1,7 +1,7 @@
 import pytest
 
 from volumetric import machine
-from volumetric.machine import is_out_of_memory, may_have_gpu, memory_bytes, num_cores, num_threads
+from volumetric.machine import is_out_of_memory, memory_bytes, num_cores
 
 
 @pytest.fixture
@@ -51,27 +51,3 @@ def test_without_control_groups_it_is_the_machine_s_memory(tmp_path, monkeypatch
 def test_memory_that_ran_out_is_told_from_other_errors(error):
     assert is_out_of_memory(error)
     assert not is_out_of_memory(RuntimeError("shapes differ"))
-
-
-@pytest.mark.parametrize(("said", "threads"), [("3", 3), ("4,2", 4), ("", 0), ("many", 0), (None, 0)])
-def test_threads_are_those_of_the_environment_or_the_library_s(monkeypatch, said, threads):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if said is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert num_threads() == threads
-
-
-def test_a_gpu_needs_a_driver(monkeypatch):
-    def library(name):
-        if not present:
-            raise OSError(name)
-
-    monkeypatch.setattr(machine.ctypes, "CDLL", library)
-    monkeypatch.setattr(machine.Path, "exists", lambda path: False)
-    monkeypatch.setattr(machine.sys, "platform", "linux")
-    for present in (True, False):
-        assert may_have_gpu() is present
-    monkeypatch.setattr(machine.sys, "platform", "darwin")
-    assert not may_have_gpu()
-    monkeypatch.setattr(machine.sys, "platform", "win32")
-    assert may_have_gpu()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,26 +19,6 @@ def memory_bytes() -> int:
 def num_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def num_threads() -> int:
-    """Threads that `OMP_NUM_THREADS` allows a computation; 0 where it says nothing, so that the library decides."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() else 0
-
-
-def may_have_gpu() -> bool:
-    """False where torch cannot find a GPU, which this tells without importing it: no driver's library or device.
-
-    That is CUDA's `libcuda.so.1`, or ROCm's `/dev/kfd`. On Windows only torch knows.
-    """
-    if sys.platform != "linux":
-        return sys.platform != "darwin"
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Path("/dev/kfd").exists()
-    return True
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,10 +11,9 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import same_space
 from volumetric.imaging.intensity import IntensityError
 from volumetric.imaging.nifti import Image, write_image
-from volumetric.model.device import DeviceError, pick_device
 from volumetric.model.folder import ModelError, load_model, save_model
 from volumetric.model.plausibility import PredictionError
-from volumetric.model.predict import Model
+from volumetric.model.predict import DeviceError, Model, pick_device
 from volumetric.model.spec import AffineMap
 
 
@@ -56,7 +55,7 @@ def test_a_model_folder_reads_back_as_written(run_folder, tmp_path):
 @pytest.mark.parametrize("shape", [(31, 37, 29), (12, 50, 20)])
 def test_a_prediction_lies_on_the_scans_grid_and_is_zero_outside_the_brain(spec, orientation, shape):
     t1w, _ = brain_pair(3, shape=shape, affine=oblique_affine(orientation))
-    model = Model(spec, lambda: Constant(0.5))
+    model = Model(spec, Constant(0.5))
     model_input = model.preprocess(t1w)
     prediction = model.postprocess(model_input, model.forward(model_input))
     assert same_space(prediction.image.space, t1w.space, tolerance_mm=0)
@@ -74,14 +73,14 @@ def test_an_identity_network_at_the_scans_spacing_returns_the_scan(spec, orienta
     units = t1w.array / np.median(t1w.array[brain])
     undo_zscore = AffineMap(center=float(units[brain].mean()), scale=float(units[brain].std()))
     own = spec.model_copy(update={"spacing_mm": None, "target_map": undo_zscore})
-    prediction = Model(own, Identity).predict(t1w)
+    prediction = Model(own, Identity()).predict(t1w)
     expected = 1000 * units
     np.testing.assert_allclose(prediction.image.array[brain], expected[brain], rtol=1e-5)
 
 
 def test_negative_network_output_is_no_negative_signal(spec):
     t1w, _ = brain_pair(4)
-    model = Model(spec, lambda: Constant(-50.0))
+    model = Model(spec, Constant(-50.0))
     model_input = model.preprocess(t1w)
     units = model.forward(model_input)
     assert units.min() < 0
@@ -92,7 +91,7 @@ def test_negative_network_output_is_no_negative_signal(spec):
 def test_a_network_that_says_nothing_gives_no_prediction(spec, value):
     t1w, _ = brain_pair(4)
     with pytest.raises(PredictionError, match="constant" if np.isfinite(value) else "NaN"):
-        Model(spec, lambda: Constant(value)).predict(t1w)
+        Model(spec, Constant(value)).predict(t1w)
 
 
 def test_files_paths_and_mappings_are_the_same_input(run_folder, tmp_path):
@@ -107,7 +106,7 @@ def test_files_paths_and_mappings_are_the_same_input(run_folder, tmp_path):
 
 def test_scans_unlike_the_training_scans_are_warned_about(spec):
     t1w, t2w = brain_pair(0)
-    model = Model(spec, Identity)
+    model = Model(spec, Identity())
     assert model.predict(t1w).warnings == ()
     coarse = Image(t1w.array, oblique_affine(spacing=(4.0, 5.0, 9.0)))
     assert "far outside those of the training scans" in model.predict(coarse).warnings[0]
@@ -156,7 +155,7 @@ def test_weights_of_another_kind_of_number_are_refused(run_folder, tmp_path):
 def test_a_source_without_signal_is_named_by_its_contrast(spec):
     t1w = brain_pair(0)[0]
     with pytest.raises(IntensityError, match="the t1w image: the median inside the brain mask is -"):
-        Model(spec, Identity).predict(t1w.with_array(-t1w.array))
+        Model(spec, Identity()).predict(t1w.with_array(-t1w.array))
 
 
 def test_the_model_file_holds_no_training_key(run_folder):
@@ -167,6 +166,6 @@ def test_the_model_file_holds_no_training_key(run_folder):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_named():
-    assert pick_device("auto") == "cpu"
+    assert pick_device("auto").type == "cpu"
     with pytest.raises(DeviceError, match="no CUDA device"):
         pick_device("cuda")

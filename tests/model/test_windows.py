@@ -4,12 +4,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from volumetric.model import windows
-from volumetric.model.engines.torch import on_arrays
 from volumetric.model.windows import importance_map, plan_windows, stitch
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def everywhere(shape):
@@ -47,30 +42,30 @@ def test_an_overlap_of_one_is_refused():
 
 @pytest.mark.parametrize("shape", [(17, 23, 19), (3, 40, 9)])
 def test_stitching_a_function_of_each_voxel_gives_that_function_exactly(shape):
-    volume = normal(0, 2, *shape)
+    volume = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     plan = plan_windows(everywhere(shape), (8, 16, 12), 0.5)
     stitched = stitch(volume, plan, lambda patches: patches[:, :1] + 1)
     assert stitched.shape == (1, *shape)
-    np.testing.assert_allclose(stitched, volume[:1] + 1, atol=2e-6, rtol=0)
+    torch.testing.assert_close(stitched, volume[:1] + 1, atol=2e-6, rtol=0)
 
 
 def test_blending_agrees_with_monai_for_a_function_of_the_whole_window():
-    volume, weights = normal(1, 1, 24, 30, 28), torch.from_numpy(normal(2, 1, 1, 5, 5, 5))
+    volume = torch.randn(1, 24, 30, 28, generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(1, 1, 5, 5, 5, generator=torch.Generator().manual_seed(2))
 
     def predict(patches):
         return torch.nn.functional.conv3d(patches, weights, padding=2) + patches.mean((2, 3, 4), keepdim=True)
 
     plan = plan_windows(everywhere(volume.shape[1:]), (16, 16, 16), 0.5)
-    ours = stitch(volume, plan, on_arrays(predict, "cpu"))
-    tensor = torch.from_numpy(volume[None])
-    theirs = sliding_window_inference(tensor, (16, 16, 16), 1, predict, overlap=0.5, mode="gaussian")[0]
-    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4, rtol=0)
+    ours = stitch(volume, plan, predict)
+    theirs = sliding_window_inference(volume[None], (16, 16, 16), 1, predict, overlap=0.5, mode="gaussian")[0]
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 def test_the_importance_map_is_symmetric_and_peaks_in_the_middle():
     weights = importance_map((8, 11, 6))
     for axis in range(3):
-        np.testing.assert_allclose(weights, np.flip(weights, axis), rtol=1e-6)
+        torch.testing.assert_close(weights, weights.flip(axis))
     assert weights[4, 5, 3] == weights.max()
     assert weights.min() > 0
     assert weights[0, 0, 0] == weights.min()
@@ -78,14 +73,14 @@ def test_the_importance_map_is_symmetric_and_peaks_in_the_middle():
 
 def test_a_plan_without_windows_is_refused():
     with pytest.raises(ValueError, match="no window"):
-        stitch(np.zeros((1, 8, 8, 8), np.float32), plan_windows(np.zeros((8, 8, 8), bool), (8, 8, 8), 0.5), lambda p: p)
+        stitch(torch.zeros(1, 8, 8, 8), plan_windows(np.zeros((8, 8, 8), bool), (8, 8, 8), 0.5), lambda p: p)
 
 
 @pytest.mark.parametrize(("gigabytes", "width", "voxels"), [(8, 25, 4_000_000), (4, 25, 2_000_000), (8, 50, 2_000_000)])
 def test_a_window_may_take_a_quarter_of_the_memory(monkeypatch, gigabytes, width, voxels):
     """Of 8 GB, 2 GB at 20 bytes for each of 25 channels are 4 million voxels."""
     monkeypatch.setattr(windows, "memory_bytes", lambda: gigabytes * 10**9)
-    assert windows.most_voxels(width, "cpu") == voxels
+    assert windows.most_voxels(width, torch.device("cpu")) == voxels
 
 
 def test_large_windows_are_the_cheapest_that_a_limit_allows():
@@ -121,8 +116,8 @@ def test_a_limit_too_small_for_what_windows_share_gives_no_plan():
 
 
 def test_one_window_is_the_functions_own_output():
-    volume = normal(0, 2, 9, 14, 11)
+    volume = torch.randn(2, 9, 14, 11, generator=torch.Generator().manual_seed(0))
     plan = windows.plan_whole((9, 14, 11), 4)
     assert plan.size == plan.padded == (12, 16, 12)
     assert plan.starts == ((0, 0, 0),)
-    np.testing.assert_array_equal(stitch(volume, plan, lambda window: window[:, 1:] * 3), volume[1:] * 3)
+    assert torch.equal(stitch(volume, plan, lambda window: window[:, 1:] * 3), volume[1:] * 3)

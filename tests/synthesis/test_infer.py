@@ -1,8 +1,5 @@
 import csv
 import json
-import shutil
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -153,23 +150,3 @@ def test_windows_too_large_for_the_memory_are_cut_and_the_sidecar_names_their_bo
     assert windows["grid_shape"] == [23, 37, 25]
     assert (windows["size"], windows["starts"]) == ([24, 22, 26], [[0, 0, 0], [0, 15, 0]])
     assert windows["number"] == 2
-
-
-def test_a_second_call_imports_neither_torch_nor_what_raw_scans_need(run_folder, tmp_path):
-    """The first call converts and keeps; the second gives the same bytes, and both are what torch computes."""
-    pytest.importorskip("openvino")
-    write_image(tmp_path / "t1w.nii.gz", brain_pair(9, affine=oblique_affine(spacing=(4, 4, 4)))[0])
-    shutil.copytree(run_folder / "model", tmp_path / "model", ignore=shutil.ignore_patterns("engines"))
-    images, imported = {}, {}
-    for name, engine in (("torch", "torch"), ("first", "openvino"), ("second", "openvino")):
-        words = ["infer", "t1w.nii.gz", "--model", "model", "--out", name, "--device", "cpu", "--engine", engine]
-        command = [sys.executable, "-X", "importtime", "-m", "volumetric", *words, "--as-is"]
-        lines = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stderr.splitlines()
-        imported[name] = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if "|" in line}
-        (images[name],) = (tmp_path / name).rglob("*.nii.gz")
-    assert "torch" in imported["first"]
-    assert "openvino" in imported["second"]
-    assert not {"torch", "monai", "SimpleITK", "matplotlib", "lightning_fabric"} & imported["second"]
-    assert images["second"].read_bytes() == images["first"].read_bytes()
-    ours, eager = (read_image(images[name]).array for name in ("second", "torch"))
-    np.testing.assert_allclose(ours, eager, atol=1e-4 * eager[eager > 0].std())

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from volumetric.batch.jobs import usual_jobs
 from volumetric.batch.subjects import Outcome, run_subjects
 from volumetric.config.choices import Device
@@ -22,7 +20,7 @@ from volumetric.evaluation.summary import summary_rows
 from volumetric.manifest import Manifest, ManifestRow, read_manifest
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.table import METRICS
-from volumetric.model.device import pick_device
+from volumetric.model.predict import pick_device
 from volumetric.outputs import hash_json, locked, versions
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,
@@ -113,7 +111,7 @@ def evaluate(
     folder = open_predictions(predictions, pattern)
     run = _run_identity(folder.folder)
     covariates = _covariates(rows)
-    torch_device = torch.device(pick_device(device))
+    torch_device = pick_device(device)
     settings, training = _settings_and_training(
         folder, manifest, source, target, check_scale(prediction_scale), segmentation
     )

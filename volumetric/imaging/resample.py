@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
 from volumetric.imaging.geometry import Space
+from volumetric.imaging.itk import to_sitk
 
 Interpolation = Literal["linear", "nearest", "cubic"]
+_INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline}
 
 
 def resample(
@@ -31,11 +34,6 @@ def resample(
     Returns:
         float32, of shape `target.shape`.
     """
-    import SimpleITK as sitk  # takes 0.2 s, and a scan on the model's own grid is not resampled
-
-    from volumetric.imaging.itk import to_sitk
-
-    interpolators = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline}
     volume = array.astype(np.float32)
     if interpolation != "nearest":
         for axis, ratio in enumerate(_coarsening(source, target)):
@@ -46,7 +44,7 @@ def resample(
         to_sitk(volume, source),
         to_sitk(np.zeros((1, 1, 1), np.float32), target, size=target.shape),
         sitk.Transform(),
-        interpolators[interpolation],
+        _INTERPOLATORS[interpolation],
         0.0,
         sitk.sitkFloat32,
     )

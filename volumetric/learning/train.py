@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import torch
 from lightning_fabric import Fabric
 
 from volumetric.config.document import ConfigError
@@ -25,9 +24,8 @@ from volumetric.learning.reading import read_pairs
 from volumetric.learning.rows import divided, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
-from volumetric.model.device import pick_device
 from volumetric.model.folder import SPEC
-from volumetric.model.predict import Model
+from volumetric.model.predict import Model, pick_device
 from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.outputs import locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
@@ -102,8 +100,7 @@ def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fres
             raise ConfigError(f"{error}; or plan anew with --fresh") from error
     options = resolve(None, overrides)
     scanned, labeled = divided(read_manifest(*manifests), options)
-    device = torch.device(pick_device(options.device))
-    settings = plan_run(scanned, labeled, options.task.sources[0], device, options.mask.kind)
+    settings = plan_run(scanned, labeled, options.task.sources[0], pick_device(options.device), options.mask.kind)
     config = with_defaults(options, values(settings))
     _checked(manifests, config)
     write_plan(path, settings)
@@ -177,10 +174,10 @@ def _fabric(config: RunConfig) -> Fabric:
     device = pick_device(config.device)
     precision = config.precision
     if precision == "auto":
-        precision = "bf16-mixed" if device == "cuda" else "32-true"
+        precision = "bf16-mixed" if device.type == "cuda" else "32-true"
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
-        accelerator=device,
+        accelerator=device.type,
         devices=local,
         num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local,
         precision=precision,

@@ -17,7 +17,6 @@ from volumetric.learning.pairs import TrainingPair
 from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
-from volumetric.model.engines.torch import on_arrays
 from volumetric.model.predict import plan_for, synthesize
 from volumetric.model.spec import ModelSpec
 
@@ -56,12 +55,11 @@ def validate(
         whole_volume: one pass over each volume, where the memory allows, instead of windows.
     """
     network.eval()
-    run = on_arrays(network, str(device), bfloat16=device.type == "cuda")
     scores = []
     for pair in pairs:
         mask = pair.mask[0]
-        plan = plan_for(spec, mask, str(device), overlap=spec.overlap, whole_volume=whole_volume)
-        prediction = synthesize(run, spec, pair.sources, mask, plan, pair.measured).clip(min=0)
+        plan = plan_for(spec, mask, device, overlap=spec.overlap, whole_volume=whole_volume)
+        prediction = synthesize(network, spec, pair.sources, mask, plan, device, pair.measured).clip(min=0)
         scores.append(_score(pair, prediction, spec.data_range))
         if figure is not None and pair is pairs[0]:
             _write_figure(

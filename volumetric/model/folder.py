@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from volumetric.config.choices import DEFAULT_MODEL
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import as_yaml
+from volumetric.errors import one_line
+from volumetric.model.networks import build_network
 from volumetric.model.predict import Model
 from volumetric.model.shipped import LISTING, check_as_shipped, engine_cache, find_model
 from volumetric.model.spec import SPEC as SPEC
 from volumetric.model.spec import WEIGHTS, ModelError, ModelSpec, parse_spec
 from volumetric.outputs import hash_bytes, write_bytes, write_text
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _DEFAULTS = InferenceOptions()
 
@@ -30,9 +31,10 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec, *, half: bool 
         spec: what the model is.
         half: store the weights in float16, at half the size; they are loaded into float32 again.
     """
-    from volumetric.model.weights import pack_weights  # torch takes 2 s, and reading a model may need none
-
-    write_bytes(folder / WEIGHTS, pack_weights(network, half=half))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _each_once(network).items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    write_bytes(folder / WEIGHTS, save(tensors))
     write_text(folder / SPEC, as_yaml(spec))
 
 
@@ -57,16 +59,34 @@ def load_model(path: Path | str = DEFAULT_MODEL, *, options: InferenceOptions = 
     if is_shipped:
         check_as_shipped(folder, sha256)
     spec = parse_spec(specification, folder / SPEC)
-    build = partial(_network, spec, weights, folder / WEIGHTS)
-    cache = engine_cache() if is_shipped else folder / "engines"
-    return Model(spec, build, options=options, sha256=sha256, cache=cache)
-
-
-def _network(spec: ModelSpec, weights: bytes, path: Path) -> nn.Module:
-    """The network of a specification with the weights of a file."""
-    from volumetric.model.networks import build_network  # torch takes 2 s, and a kept conversion needs none
-    from volumetric.model.weights import unpack_weights
-
     network = build_network(spec.network, len(spec.sources))
-    unpack_weights(network, weights, path)
-    return network
+    _load_weights(network, weights, folder / WEIGHTS)
+    cache = engine_cache() if is_shipped else folder / "engines"
+    return Model(spec, network, options=options, sha256=sha256, cache=cache)
+
+
+def _load_weights(network: nn.Module, weights: bytes, path: Path) -> None:
+    try:
+        tensors, own = load(weights), _each_once(network)
+        if tensors.keys() != own.keys():
+            raise RuntimeError(f"other tensors: {sorted(tensors.keys() ^ own.keys())}")
+        other = [n for n, tensor in tensors.items() if tensor.is_floating_point() != own[n].is_floating_point()]
+        if other:
+            raise RuntimeError(f"{other[0]} holds {tensors[other[0]].dtype} numbers, expected {own[other[0]].dtype}")
+        network.load_state_dict(tensors, strict=False)  # the second names of shared tensors are missing
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{path}: the weights do not fit {SPEC} or are damaged ({one_line(error)})") from error
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinite numbers (the first is {broken[0]}); "
+            "copy the model folder again, or train anew with a lower optim.lr"
+        )
+
+
+def _each_once(network: nn.Module) -> dict[str, Tensor]:
+    """The state by name, without second names: MONAI's DynUNet holds its blocks under two."""
+    state: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in network.state_dict().items():
+        state.setdefault(tensor.data_ptr(), (name, tensor))
+    return dict(state.values())

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from volumetric.config.choices import Device
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
 from volumetric.imaging.mask import BrainMask, brain_mask, is_extracted, region_mask
 from volumetric.imaging.nifti import Image, read_image
-from volumetric.model.device import DeviceName, pick_device
-from volumetric.model.engines import NetworkFunction, choose_engine
+from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
+from volumetric.model.networks import channels_last
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.recognition import scan_warnings
 from volumetric.model.space import ModelSpace, model_space_of
@@ -29,14 +30,15 @@ from volumetric.model.units import in_network_units, measure_sources
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
 from volumetric.subject import check_one_grid
 
-if TYPE_CHECKING:
-    from torch import nn
-
 _DEFAULTS = InferenceOptions()
 _NO_HEAD = (
     "the scan is brain-extracted and the model was trained on heads, so the brain alone is synthesized, and less well; "
     "give the scan as it was before brain extraction, or use a model of the brain"
 )
+
+
+class DeviceError(InputError):
+    """A device that is named and not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,8 @@ class Model:
     Attributes:
         spec: what the model is.
         sha256: of the model folder.
-        device: that the network is on, `cpu` or `cuda`.
+        device: that the network is on.
+        network: in evaluation mode.
         settings: options of inference, with `auto` and None resolved; an engine of `auto` stays, since it falls back.
         engine: what runs the network.
     """
@@ -95,7 +98,7 @@ class Model:
     def __init__(
         self,
         spec: ModelSpec,
-        build: Callable[[], nn.Module],
+        network: nn.Module,
         *,
         options: InferenceOptions = _DEFAULTS,
         sha256: str = "",
@@ -105,8 +108,7 @@ class Model:
 
         Args:
             spec: what the model is.
-            build: returns the network with its weights; called once, or not at all where the engine has kept what it
-                needs of it.
+            network: with its weights.
             options: how to run it.
             sha256: of the model folder.
             cache: folder that keeps what the engine makes of the network.
@@ -117,23 +119,16 @@ class Model:
         self.spec = spec
         self.sha256 = sha256
         self.device = pick_device(options.device)
-        self._build = build
+        self.network = channels_last(network).to(self.device).eval()
         self.settings = resolve_options(options, spec, self.device)
         self.engine = choose_engine(
-            lambda: self.network,
+            self.network,
             len(spec.sources),
             stride=spec.network.stride,
             options=self.settings,
             cache=cache,
             key=sha256,
         )
-
-    @cached_property
-    def network(self) -> nn.Module:
-        """The network with its weights, in evaluation mode, on the device; built when it is first asked for."""
-        from volumetric.model.networks import channels_last  # torch takes 2 s, and a kept conversion needs none
-
-        return channels_last(self._build()).to(self.device).eval()
 
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
@@ -198,7 +193,8 @@ class Model:
 
     def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
-        return run_windows(self.engine, self.spec, model_input.volume, model_input.space.mask, model_input.plan)
+        mask = model_input.space.mask
+        return run_windows(self.engine, self.spec, model_input.volume, mask, model_input.plan, self.device)
 
     def postprocess(self, model_input: ModelInput, units: NDArray[np.float32]) -> Prediction:
         """All that comes after the network: `units` from `forward`, back on the scan's own grid."""
@@ -213,17 +209,18 @@ class Model:
         return plan_for(self.spec, mask, self.device, overlap=overlap, whole_volume=bool(settings.whole_volume))
 
 
-def resolve_options(options: InferenceOptions, spec: ModelSpec, device: DeviceName) -> InferenceOptions:
+def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.device) -> InferenceOptions:
     """The options as a model on a device follows them: only the engine may still be `auto`."""
+    on_cpu = device.type == "cpu"
     whole_volume = options.whole_volume
     if whole_volume is None:
         whole_volume = spec.whole_volume and options.overlap is None
     overlap = spec.overlap if options.overlap is None else options.overlap
     precision = options.precision
     if precision == "auto":
-        precision = "float32" if device == "cpu" else "bfloat16"
+        precision = "float32" if on_cpu else "bfloat16"
     return InferenceOptions(
-        device=device,
+        device="cpu" if on_cpu else "cuda",
         engine=options.engine,
         precision=precision,
         overlap=None if whole_volume else overlap,
@@ -232,7 +229,7 @@ def resolve_options(options: InferenceOptions, spec: ModelSpec, device: DeviceNa
 
 
 def plan_for(
-    spec: ModelSpec, mask: NDArray[np.bool_], device: str, *, overlap: float, whole_volume: bool
+    spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_volume: bool
 ) -> WindowPlan:
     """Windows over a mask `(I, J, K)` of the patch's size; for `whole_volume` one, or the largest the memory holds."""
     plan = None
@@ -250,16 +247,18 @@ def synthesize(
     sources: NDArray[np.float32],
     mask: NDArray[np.bool_],
     plan: WindowPlan,
+    device: torch.device,
     measured: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
-    """Run a network over the windows of one subject in model space.
+    """Run a network over the windows of one subject in model space, in bfloat16 on a GPU.
 
     Args:
-        network: as an engine runs it.
+        network: in evaluation mode, on `device`.
         spec: for the way into network units and back.
         sources: `(C, I, J, K)` in reference units.
         mask: `(I, J, K)`.
         plan: windows that cover the mask.
+        device: where to compute.
         measured: of the sources in the brain; None measures them in the mask.
 
     Returns:
@@ -268,7 +267,8 @@ def synthesize(
     Raises:
         IntensityError: a source without what the model's normalization needs.
     """
-    return run_windows(network, spec, in_network_units(spec, sources, mask, measured), mask, plan)
+    run = in_bfloat16(network) if device.type == "cuda" else network
+    return run_windows(run, spec, in_network_units(spec, sources, mask, measured), mask, plan, device)
 
 
 def run_windows(
@@ -277,9 +277,24 @@ def run_windows(
     volume: NDArray[np.float32],
     mask: NDArray[np.bool_],
     plan: WindowPlan,
+    device: torch.device,
 ) -> NDArray[np.float32]:
     """As `synthesize`, from a `volume` `(C, I, J, K)` in network units."""
-    units: NDArray[np.float32] = stitch(volume, plan, network)[0] * np.float32(spec.target_map.scale)
-    units += np.float32(spec.target_map.center)
-    units[~mask] = 0
-    return units
+    inside = torch.from_numpy(mask).to(device)
+    with torch.inference_mode():
+        out = stitch(torch.from_numpy(volume).to(device), plan, network)[0]
+    units = (out * spec.target_map.scale + spec.target_map.center) * inside
+    array: NDArray[np.float32] = units.cpu().numpy()
+    return array
+
+
+def pick_device(device: Device) -> torch.device:
+    """The device a name means; `auto` takes a GPU where there is one.
+
+    Raises:
+        DeviceError: `cuda` is named and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: this machine shows no CUDA device; use --device cpu or auto")
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return torch.device(chosen)

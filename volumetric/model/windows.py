@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from volumetric.imaging.geometry import Shape, Slices
 from volumetric.machine import memory_bytes
@@ -68,17 +71,15 @@ def plan_whole(shape: Shape, stride: int) -> WindowPlan:
     return WindowPlan((i, j, k), (i, j, k), ((0, 0, 0),))
 
 
-def most_voxels(width: int, device: str) -> int:
-    """Largest window, in voxels, for a network of `width` channels at full resolution on a torch device.
+def most_voxels(width: int, device: torch.device) -> int:
+    """Largest window, in voxels, for a network of `width` channels at full resolution.
 
     It may take a quarter of the machine's memory, or half of the GPU's, at 20 bytes a voxel and channel: eager torch
     took 20 of the residual U-Net's activations at 128 voxels a side in float32, OpenVINO 11.
     """
-    if device == "cpu":
-        return int(memory_bytes() / 4 / (20 * width))
-    import torch  # takes 2 s, and only a GPU needs it here
-
-    return int(torch.cuda.get_device_properties(device).total_memory / 2 / (20 * width))
+    on_gpu = device.type == "cuda"
+    room = torch.cuda.get_device_properties(device).total_memory / 2 if on_gpu else memory_bytes() / 4
+    return int(room / (20 * width))
 
 
 def plan_large(mask: NDArray[np.bool_], stride: int, limit: int) -> WindowPlan | None:
@@ -109,45 +110,44 @@ def plan_large(mask: NDArray[np.bool_], stride: int, limit: int) -> WindowPlan |
     return best and _covering(mask, best[1], (shared, shared, shared))
 
 
-def stitch(
-    volume: NDArray[np.float32], plan: WindowPlan, predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def stitch(volume: Tensor, plan: WindowPlan, predict: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `predict` to every window and blend the results with Gaussian weights.
 
     Args:
-        volume: `(C, I, J, K)`.
+        volume: `(C, I, J, K)`, on the device that `predict` wants.
         plan: the windows.
         predict: `(1, C, *size)` -> `(1, D, *size)`.
 
     Returns:
-        `(D, I, J, K)`; 0 where no window lies.
+        float32 `(D, I, J, K)`; 0 where no window lies.
     """
-    i, j, k = volume.shape[1:]
-    padded = np.pad(volume, [(0, 0), *((0, p - n) for p, n in zip(plan.padded, (i, j, k), strict=True))])
+    shape = volume.shape[1:]
+    pad = [n for side, length in zip(reversed(plan.padded), reversed(shape), strict=True) for n in (0, side - length)]
+    padded = functional.pad(volume, pad)
     if len(plan.starts) == 1 and plan.size == plan.padded:
-        whole: NDArray[np.float32] = predict(padded[None])[0]
-        return whole[:, :i, :j, :k]
-    weight = importance_map(plan.size)
-    weights = np.zeros(plan.padded, np.float32)
-    total: NDArray[np.float32] | None = None
+        return predict(padded[None])[0].float()[:, : shape[0], : shape[1], : shape[2]]
+    weight = importance_map(plan.size).to(volume.device)
+    weights = torch.zeros(plan.padded, device=volume.device)
+    total: Tensor | None = None
     for box in plan.windows():
-        result = predict(padded[(slice(None), *box)][None])[0]
+        result = predict(padded[(slice(None), *box)][None])[0].float()
         if total is None:
-            total = np.zeros((len(result), *plan.padded), np.float32)
+            total = torch.zeros((len(result), *plan.padded), device=volume.device)
         total[(slice(None), *box)] += result * weight
         weights[box] += weight
     if total is None:
         raise ValueError("the plan has no window")
-    total /= np.maximum(weights, np.finfo(np.float32).tiny)
-    return total[:, :i, :j, :k]
+    blended = total / weights.clamp_min(torch.finfo(torch.float32).tiny)
+    return blended[:, : shape[0], : shape[1], : shape[2]]
 
 
-def importance_map(size: Sequence[int]) -> NDArray[np.float32]:
+def importance_map(size: Sequence[int]) -> Tensor:
     """Gaussian blending weights of a window, `size`, in (0, 1], symmetric about its center."""
-    offsets = [(np.arange(side) - (side - 1) / 2) / (_SIGMA * side) for side in size]
-    i, j, k = (np.exp(-0.5 * offset**2) for offset in offsets)
-    weights: NDArray[np.float32] = np.einsum("i,j,k->ijk", i, j, k).astype(np.float32)
-    return np.maximum(weights, np.float32(_FLOOR), out=weights)
+    axes = []
+    for side in size:
+        offset = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+        axes.append(torch.exp(-0.5 * (offset / (_SIGMA * side)) ** 2))
+    return torch.einsum("i,j,k->ijk", *axes).float().clamp_min(_FLOOR)
 
 
 def _covering(mask: NDArray[np.bool_], size: Shape, shared: Sequence[int]) -> WindowPlan:

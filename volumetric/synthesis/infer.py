@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from volumetric.config.choices import DEFAULT_MODEL, SplitChoice
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.preparation import PreparationConfig
 from volumetric.errors import InputError
+from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
 from volumetric.imaging.nifti import write_image
 from volumetric.model.folder import load_model
@@ -24,13 +24,11 @@ from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
 from volumetric.outputs import hash_file, locked, versions, write_json
 from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
+from volumetric.simulation.template import load_template_t1w
 from volumetric.subject import RawSubject, masked_subject, read_raw_subject
 from volumetric.synthesis.decision import Decision, agrees, decide
 from volumetric.synthesis.folder import PredictionFolder
 from volumetric.synthesis.inputs import InferenceCase, find_cases
-
-if TYPE_CHECKING:
-    from volumetric.imaging.alignment import Alignment
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +169,6 @@ class _Synthesis:
         return _row(item)
 
     def _align(self, raw: RawSubject, decision: Decision, recipe: PreparationConfig) -> _Loaded:
-        from volumetric.imaging.alignment import align  # with the template half a second, and for raw scans alone
-        from volumetric.simulation.template import load_template_t1w
-
         template = load_template_t1w() if recipe.grid.space == "mni" else None
         alignment = align(raw.images, recipe, given=raw.labels.get("mask"), template=template, name=raw.name)
         mask = BrainMask(alignment.prepared.mask.array, alignment.rule)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
 
 from volumetric.config.inference import InferenceOptions
 from volumetric.errors import InputError, one_line
 from volumetric.machine import is_out_of_memory
 
-if TYPE_CHECKING:
-    from torch import nn
-
 log = logging.getLogger(__name__)
 
 _INSTALL = "pip install 'volumetric[openvino]'"
 
-NetworkFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+NetworkFunction = Callable[[Tensor], Tensor]
 """Windows `(N, C, *size)` in network units -> `(N, 1, *size)`."""
 
 _Maker = tuple[str, Callable[[], NetworkFunction]]
@@ -47,7 +43,7 @@ class NetworkRunner:
     def name(self) -> str:
         return self._makers[0][0]
 
-    def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, windows: Tensor) -> Tensor:
         """Run the network; an engine that fails is left for good, and that is said once; want of memory is raised."""
         while True:
             try:
@@ -63,7 +59,7 @@ class NetworkRunner:
 
 
 def choose_engine(
-    network: Callable[[], nn.Module],
+    network: nn.Module,
     in_channels: int,
     *,
     stride: int,
@@ -74,8 +70,7 @@ def choose_engine(
     """The engines for a network, by options whose device and precision are resolved.
 
     Args:
-        network: returns it in evaluation mode, on its device. Called at once, so that weights that do not fit are
-            refused before any work, unless OpenVINO's conversion of it is kept, which was made of weights that do.
+        network: in evaluation mode, on its device.
         in_channels: of its input.
         stride: of the network; it takes windows whose sides are multiples of it.
         options: the device the network is on, the engine, and the precision to compute in.
@@ -86,16 +81,13 @@ def choose_engine(
         EngineError: OpenVINO is named and not installed, for a GPU, or not fit for the network.
     """
     bfloat16 = options.precision == "bfloat16"
-    torch_engine: _Maker = ("torch", lambda: _in_torch(network(), options))
+    torch_engine: _Maker = ("torch", lambda: in_bfloat16(network) if bfloat16 else network)
     if options.engine == "torch" or (options.engine == "auto" and options.device == "cuda"):
-        network()
         return NetworkRunner([torch_engine])
     if options.device == "cuda":
         raise EngineError("--engine openvino runs on the CPU; add --device cpu, or leave the engine to auto")
-    from volumetric.model.engines.openvino import OpenVINO, is_installed, is_kept
+    from volumetric.model.engines.openvino import OpenVINO, is_installed
 
-    if not (is_installed() and is_kept(cache, key)):
-        network()
     openvino: _Maker = (
         "openvino",
         lambda: OpenVINO(network, in_channels, stride, cache, key, bfloat16=bfloat16),
@@ -110,10 +102,14 @@ def choose_engine(
     return NetworkRunner([openvino, torch_engine])
 
 
-def _in_torch(network: nn.Module, options: InferenceOptions) -> NetworkFunction:
-    from volumetric.model.engines.torch import on_arrays  # torch takes 2 s, and a kept conversion needs none
+def in_bfloat16(network: NetworkFunction) -> NetworkFunction:
+    """A torch network whose convolutions and products are computed in bfloat16."""
 
-    return on_arrays(network, options.device, bfloat16=options.precision == "bfloat16")
+    def run(windows: Tensor) -> Tensor:
+        with torch.autocast(windows.device.type, torch.bfloat16):
+            return network(windows)
+
+    return run
 
 
 def _started(maker: _Maker) -> _Maker:

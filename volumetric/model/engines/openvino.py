@@ -11,17 +11,13 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
 
 from volumetric.errors import InputError, one_line
-from volumetric.machine import num_threads
 from volumetric.outputs import hash_file, hash_json, versions, write_text
-
-if TYPE_CHECKING:
-    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +30,7 @@ conversion is wrong there. Two strides, since a norm of the coarsest level needs
 _LEAST_STRIDE_VOX = 16
 _KEPT_SHAPES = 8
 """Volumes of a cohort come in a few shapes; the compiled network of each is kept, its working memory given back."""
-_FILES = ("network.xml", "network.bin", "expected.npy")
-"""Of a kept conversion; the last is torch's output on a small window."""
+_FILES = ("network.xml", "network.bin")
 
 
 class ConversionError(InputError):
@@ -47,18 +42,12 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def is_kept(cache: Path | None, key: str) -> bool:
-    """True if a cache holds a whole conversion of the network of this key, so that no weights are needed."""
-    folder = _folder(cache, key)
-    return folder is not None and _is_whole(folder)
-
-
 class OpenVINO:
-    """A network as OpenVINO runs it, on the threads of `OMP_NUM_THREADS`, else as many as it finds cores."""
+    """A network as OpenVINO runs it, on as many threads as torch has."""
 
     def __init__(
         self,
-        network: Callable[[], nn.Module],
+        network: nn.Module,
         in_channels: int,
         stride: int,
         cache: Path | None,
@@ -69,7 +58,7 @@ class OpenVINO:
         """Read the converted network, or convert it and keep it.
 
         Args:
-            network: returns it in evaluation mode, on the CPU; called where no conversion of it is kept.
+            network: in evaluation mode, on the CPU.
             in_channels: of its input.
             stride: of the network.
             cache: folder to keep it in; one that cannot be written costs a conversion each time.
@@ -88,26 +77,16 @@ class OpenVINO:
         if bfloat16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ConversionError("this CPU does not compute in bfloat16")
         self._compiled: dict[tuple[int, ...], Any] = {}
-        folder = _folder(cache, key)
+        folder = cache / _folder_name(key) if cache and key else None
         side = max(stride, _LEAST_STRIDE_VOX)
         traced, checked = ((1, in_channels, *(side * count for count in counts)) for counts in (_TRACED, _CHECKED))
         least = (1, in_channels, *[max(2 * stride, _LEAST_STRIDE_VOX)] * 3)
-        if folder and self._read(folder, least):
-            return
-        from volumetric.model.engines.torch import on_arrays  # takes 2 s, and a kept conversion needs none
+        if not (folder and self._read(folder, network, least)):
+            self._network = _converted(network, traced)
+            self._check(network, checked)
+            _keep_if_writable(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
 
-        module = network()
-        expected = on_arrays(module, "cpu")
-        self._network = _converted(module, traced)
-        self._check(expected(_noise(checked)), checked)
-
-        def save(path: Path) -> None:
-            openvino.save_model(self._network, path, compress_to_fp16=False)
-            np.save(path.with_name(_FILES[2]), expected(_noise(least)))
-
-        _keep_if_writable(folder, save)
-
-    def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, windows: Tensor) -> Tensor:
         """Windows `(N, C, *size)` -> `(N, 1, *size)`, float32."""
         shape = tuple(windows.shape)
         last = next(reversed(self._compiled), shape)
@@ -119,18 +98,17 @@ class OpenVINO:
         self._compiled[shape] = compiled
         return _apply(compiled, windows)
 
-    def _read(self, folder: Path, shape: tuple[int, ...]) -> bool:
+    def _read(self, folder: Path, network: nn.Module, shape: tuple[int, ...]) -> bool:
         """Read the conversion in a folder, if there is one; False where it is damaged, or another network's.
 
-        It was checked on a large shape before it was kept. The smallest one, with what torch made of it then, tells
-        that this machine computes the same.
+        It was checked on a large shape before it was kept. The smallest one tells whose it is, in half the time.
         """
         if not _is_whole(folder):
             return False
         try:
             self._network = self._core.read_model(folder / _FILES[0])
-            self._check(np.load(folder / _FILES[2]), shape)
-        except (RuntimeError, ValueError, ConversionError) as error:
+            self._check(network, shape)
+        except (RuntimeError, ConversionError) as error:
             log.warning("%s: not a conversion of this model (%s); it is made again", folder, one_line(error))
             shutil.rmtree(folder, ignore_errors=True)
             return False
@@ -140,12 +118,16 @@ class OpenVINO:
         """For one shape, which runs a twelfth faster than compiled for any."""
         network = self._network.clone()
         network.reshape(list(shape))
-        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": num_threads()}
-        return self._core.compile_model(network, "CPU", settings)
+        return self._core.compile_model(
+            network, "CPU", {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        )
 
-    def _check(self, expected: NDArray[np.float32], shape: tuple[int, ...]) -> None:
-        converted = _apply(self._compile(shape, "f32"), _noise(shape))
-        difference = float(np.abs(converted - expected).max() / expected.std())
+    def _check(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        windows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            expected = network(windows)
+        converted = _apply(self._compile(shape, "f32"), windows)
+        difference = float((converted - expected).abs().max() / expected.std())
         if not difference <= TOLERANCE:
             raise ConversionError(f"its numbers are {difference:.1g} SD from torch's")
 
@@ -153,7 +135,6 @@ class OpenVINO:
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     """A network traced on a shape and converted for any."""
     import openvino
-    import torch  # takes 2 s, and a kept conversion needs none
 
     with _undisturbed():
         return openvino.convert_model(
@@ -163,21 +144,12 @@ def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
         )
 
 
-def _noise(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Normal numbers, the same each time."""
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+def _folder_name(key: str) -> str:
+    return f"openvino-{hash_json({'network': key, 'versions': versions('openvino')})[:16]}"
 
 
-def _folder(cache: Path | None, key: str) -> Path | None:
-    """Folder of the network of a key in a cache; None where either is missing."""
-    if cache is None or not key:
-        return None
-    return cache / f"openvino-{hash_json({'network': key, 'versions': versions('openvino')})[:16]}"
-
-
-def _apply(compiled: Any, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = compiled(np.ascontiguousarray(windows), share_inputs=True)[0]
-    return array
+def _apply(compiled: Any, windows: Tensor) -> Tensor:
+    return torch.from_numpy(compiled(windows.contiguous().numpy(), share_inputs=True)[0])
 
 
 @contextmanager
@@ -206,7 +178,7 @@ def _keep(folder: Path, save: Callable[[Path], None]) -> None:
     temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         save(temporary / _FILES[0])
-        write_text(temporary / "sha256", _digest(temporary, folder.name))
+        write_text(temporary / "sha256", _digest(temporary))
         temporary.chmod(0o755)
         if _is_whole(folder):
             return
@@ -218,11 +190,10 @@ def _keep(folder: Path, save: Callable[[Path], None]) -> None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        return (folder / "sha256").read_bytes() == _digest(folder, folder.name).encode()
+        return (folder / "sha256").read_bytes() == _digest(folder).encode()
     except OSError:
         return False
 
 
-def _digest(folder: Path, name: str) -> str:
-    """The hashes of the files, after the name that the hash of network and versions gave their folder."""
-    return " ".join([name, *(hash_file(folder / file) for file in _FILES)])
+def _digest(folder: Path) -> str:
+    return " ".join(hash_file(folder / name) for name in _FILES)
