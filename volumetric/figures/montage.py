@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from volumetric.figures.canvas import new_figure, save_png
@@ -59,29 +60,36 @@ def draw_montage(
     columns = {**volumes, "prediction": prediction}
     if truth is not None:
         columns = {**volumes, "truth": truth, "prediction": prediction, _ERROR: prediction - truth}
-    i, j, k = (n // 2 for n in prediction.shape)
     width, depth, height = np.array(prediction.shape) * spacing_mm
     figure = new_figure(2.75 * len(columns), 2.75 * (depth + 2 * height) / max(width, depth), dark=True)
     axes = figure.subplots(3, len(columns), height_ratios=[depth, height, height], squeeze=False)
     for column, (name, volume) in enumerate(columns.items()):
-        error = name == _ERROR
-        upper = ERROR_UPPER if error else SOURCE_UPPER if name in volumes else GRAY_UPPER
-        # the exact middle lies between the ventricles, so the planes are a little above and beside it
-        planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
-        for row, (plane, up, along) in enumerate(planes):
-            shown = axes[row, column].imshow(
-                np.ma.masked_equal(plane.T, 0) if error else plane.T,
-                cmap="RdBu_r" if error else "gray",
-                vmin=-upper if error else 0,
-                vmax=upper,
-                origin="lower",
-                aspect=spacing_mm[up] / spacing_mm[along],
-                interpolation="nearest",
-            )
-            axes[row, column].set(xticks=[], yticks=[], facecolor="black")
+        upper = SOURCE_UPPER if name in volumes else GRAY_UPPER
+        shown = _draw_column(axes[:, column], volume, spacing_mm, None if name == _ERROR else upper)
         axes[0, column].set_title(name, color="white")
     if truth is not None:
         figure.colorbar(shown, ax=axes[:, -1], shrink=0.5).ax.tick_params(colors="white")
     if title:
         figure.suptitle(title, color="white")
     return figure
+
+
+def _draw_column(
+    axes: NDArray[Any], volume: NDArray[Any], spacing_mm: NDArray[np.float64], upper: float | None
+) -> AxesImage:
+    """Draw the three planes of a volume in gray up to `upper`, or of an error where `upper` is None."""
+    i, j, k = (n // 2 for n in volume.shape)
+    # the exact middle lies between the ventricles, so the planes are a little above and beside it
+    planes = ((volume[:, :, k + k // 16], 1, 0), (volume[:, j], 2, 0), (volume[i + i // 8], 2, 1))
+    for axis, (plane, up, along) in zip(axes, planes, strict=True):
+        shown: AxesImage = axis.imshow(
+            np.ma.masked_equal(plane.T, 0) if upper is None else plane.T,
+            cmap="RdBu_r" if upper is None else "gray",
+            vmin=-ERROR_UPPER if upper is None else 0,
+            vmax=ERROR_UPPER if upper is None else upper,
+            origin="lower",
+            aspect=spacing_mm[up] / spacing_mm[along],
+            interpolation="nearest",
+        )
+        axis.set(xticks=[], yticks=[], facecolor="black")
+    return shown
