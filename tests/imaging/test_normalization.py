@@ -178,5 +178,7 @@ def test_the_library_agrees():
         [create_image(one) for one, _, _ in others], [create_image(m.astype(np.float32)) for _, m, _ in others]
     )
     theirs = nyul.transform(image, where).get_data()
-    np.testing.assert_allclose(fit("nyul", array, mask).apply(array, mask)[mask], theirs[mask], atol=1e-3)
+    ours, theirs = fit("nyul", array, mask).apply(array, mask)[mask], theirs[mask]
+    deciles = np.quantile(theirs, LANDMARKS[1:-1])  # ours are then centered and scaled
+    np.testing.assert_allclose(ours, (theirs - deciles.mean()) / deciles.std(), atol=5e-3)
     np.testing.assert_allclose(nyul.percentiles, 100 * np.array(LANDMARKS))

@@ -162,12 +162,17 @@ def _landmarks(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: st
 
 
 def _standard_landmarks(subjects: Iterable[PooledIntensities]) -> Statistics:
-    """Mean landmarks of the subjects, each subject's ends at 0 and 1 (Nyul, Udupa and Zhang 2000)."""
+    """Mean landmarks of the subjects, each subject's ends at 0 and 1 first (Nyul, Udupa and Zhang 2000).
+
+    Then the deciles' mean goes to 0 and their SD to 1, where a network without normalization learns fastest.
+    """
     scaled = []
     for subject in subjects:
         landmarks = subject.quantile(np.array(LANDMARKS))
         scaled.append((landmarks - landmarks[0]) / (landmarks[-1] - landmarks[0]))
-    return _rising(np.mean(scaled, axis=0), "the training subjects")
+    standard = np.mean(scaled, axis=0)
+    deciles = standard[1:-1]
+    return _rising((standard - deciles.mean()) / (deciles.std() or 1.0), "the training subjects")
 
 
 def _gray_simple(array: NDArray[np.float32], mask: NDArray[np.bool_], contrast: str) -> Statistics:

@@ -48,7 +48,7 @@ class AffineMap(Section):
 
 
 class StandardLandmarks(Section):
-    """Average landmarks of the training subjects, between 0 (1st percentile) and 1 (99th)."""
+    """Average landmarks of the training subjects, from the 1st percentile to the 99th; rising."""
 
     landmarks: tuple[float, ...] = Field(min_length=len(LANDMARKS), max_length=len(LANDMARKS))
 
