@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "volumetric"
-GROUND = {"config", "manifest", "outputs", "imaging", "errors", "machine", "records", "subject"}
+GROUND = {"config", "manifest", "outputs", "imaging", "errors", "interrupts", "machine", "records", "subject"}
 SHARED = {"batch", "simulation", "model", "metrics", "figures", "transforms"}
 STAGES = {"cohort", "preparation", "learning", "synthesis", "evaluation", "comparison", "reporting"}
 ROOF = {"cli", "crossval", "__init__", "__main__"}
@@ -117,7 +117,7 @@ def test_docstrings_open_with_what_they_name(name):
 
 
 def test_the_command_line_calls_front_doors_alone():
-    doors = {f"volumetric.{room}" for room in ("cli", "errors", "batch", "config", "records")} | {
+    doors = {f"volumetric.{room}" for room in ("cli", "errors", "interrupts", "batch", "config", "records")} | {
         "volumetric.cohort.discover",
         "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",

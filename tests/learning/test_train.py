@@ -10,8 +10,9 @@ import torch
 from tests.conftest import TINY, write_cohort
 from volumetric.config.network import UNetConfig
 from volumetric.config.resolve import resolve
-from volumetric.learning import validation
-from volumetric.learning.optimization import TrainingError
+from volumetric.interrupts import Interruption
+from volumetric.learning import loop, validation
+from volumetric.learning.optimization import Optimization, TrainingError
 from volumetric.learning.reading import read_pairs
 from volumetric.learning.train import find_lr, train
 from volumetric.manifest import ManifestError, read_manifest
@@ -208,3 +209,36 @@ def test_a_volume_that_does_not_fit_into_the_memory_costs_no_training(run_folder
     model = load_model(run_folder)
     assert not validation.prefer_whole_volume(model.network, model.spec, ["subject"], torch.device("cpu"))
     assert "infer uses windows" in caplog.text
+
+
+def test_an_interrupted_training_writes_a_checkpoint_and_goes_on_to_the_same_bytes(
+    cohort, tiny_config, run_folder, tmp_path, monkeypatch
+):
+    """In a step, whose work is lost, and in a validation, which is made up for."""
+    for place, at, expected in ((Optimization, "step", 4), (loop, "validate", 3)):
+        out, original, calls = tmp_path / at, getattr(place, at), []
+
+        def interrupt(*arguments, original=original, calls=calls, at=at, **options):
+            calls.append(at)
+            if len(calls) == {"step": 5, "validate": 1}[at]:
+                raise Interruption(15)
+            return original(*arguments, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(Interruption):
+            patch.setattr(place, at, interrupt)
+            train([cohort], tiny_config, out)
+        saved = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["progress"]
+        assert saved["step"] == expected
+        assert len(saved["losses"]) == expected % 3 or at == "validate"
+        train([cohort], tiny_config, out)
+        for file in ("history.csv", "model/model.safetensors"):
+            assert (out / file).read_bytes() == (run_folder / file).read_bytes()
+
+
+def test_checkpoints_are_written_by_time_too(cohort, tiny_config, tmp_path, monkeypatch):
+    """Validations may be hours apart."""
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0)
+    saved = []
+    monkeypatch.setattr(loop, "_save_last", lambda optimization, progress, out: saved.append(progress.step))
+    train([cohort], tiny_config, tmp_path)
+    assert saved == [1, 2, 3, 4, 5, 6]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from volumetric.errors import InputError
+from volumetric.interrupts import check, children_killed_on_error, children_unsignaled, end_with_parent
 from volumetric.machine import is_out_of_memory, num_cores
 
 log = logging.getLogger(__name__)
@@ -104,15 +105,14 @@ def run_subjects(
     """
     outcomes: dict[int, Outcome[RecordT]] = {}
     with progress(title, len(items), "subjects") as advance:
-        if jobs > 1:
-            results = _in_processes(task, items, jobs)
-        else:
-            results = enumerate(_overlapped(task, items) if overlap else (_one(task, item) for item in items))
-        for number, outcome in results:
-            if outcome.status == "failed":
-                log.error("%s: %s", outcome.name, outcome.error)
-            outcomes[number] = outcome
-            advance(outcome.name)
+        results = _in_processes(task, items, jobs) if jobs > 1 else _in_this_process(task, items, overlap)
+        with closing(results):
+            for number, outcome in results:
+                check()
+                if outcome.status == "failed":
+                    log.error("%s: %s", outcome.name, outcome.error)
+                outcomes[number] = outcome
+                advance(outcome.name)
     return [outcomes[number] for number in range(len(items))]
 
 
@@ -155,6 +155,12 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
     yield advance
 
 
+def _in_this_process(
+    task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT], overlap: bool
+) -> Generator[tuple[int, Outcome[RecordT]], None, None]:
+    yield from enumerate(_overlapped(task, items) if overlap else (_one(task, item) for item in items))
+
+
 def _overlapped(
     task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT]
 ) -> Iterator[Outcome[RecordT]]:
@@ -176,17 +182,19 @@ def _overlapped(
 
 def _in_processes(
     task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT], jobs: int
-) -> Iterator[tuple[int, Outcome[RecordT]]]:
+) -> Generator[tuple[int, Outcome[RecordT]], None, None]:
     """As subjects finish. A process that dies breaks its whole pool, so what it left undone is then done one by one."""
     left = dict(enumerate(items))
     for at_once in (jobs, *[1] * len(items)):
         if not left:
             return
         threads = max(1, num_cores() // at_once)
-        with ProcessPoolExecutor(at_once, get_context("spawn"), _begin_process, (threads,)) as pool:
+        pool = ProcessPoolExecutor(at_once, get_context("spawn"), _begin_process, (threads,))
+        with pool, children_killed_on_error():
             # one by one, only the first may be lost to a broken pool
             these = left if at_once > 1 else dict([next(iter(left.items()))])
-            futures = {pool.submit(_one, task, item): number for number, item in these.items()}
+            with children_unsignaled():
+                futures = {pool.submit(_one, task, item): number for number, item in these.items()}
             for future in as_completed(futures):
                 number = futures[future]
                 try:
@@ -201,6 +209,7 @@ def _in_processes(
 
 
 def _begin_process(threads: int) -> None:
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("volumetric").setLevel(logging.INFO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from volumetric.cli.prepare import prepare
 from volumetric.cli.report import report
 from volumetric.cli.train import train
 from volumetric.errors import InputError
+from volumetric.interrupts import Interruption, interruptible, say_last_words
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -53,6 +55,11 @@ def main() -> None:
     """Run a command; what the user can mend is one sentence and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("volumetric").setLevel(logging.INFO)
+    with interruptible(_last_words(sys.argv[1:])):
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except InputError as error:
@@ -63,6 +70,12 @@ def main() -> None:
             raise
         print(f"error: {error.filename}: {error.strerror}; check the path, or choose another --out", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
-        sys.exit(130)
+    except Interruption as interruption:
+        say_last_words()
+        sys.exit(interruption.status)
+
+
+def _last_words(arguments: list[str]) -> str:
+    """The sentence that ends an interrupted command, with the command that goes on."""
+    again = shlex.join(["volumetric", *(word for word in arguments if word != "--fresh")])
+    return f"interrupted; what is finished stays, and this goes on from there: {again}"

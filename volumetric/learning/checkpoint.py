@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,10 +30,12 @@ class Progress:
     Attributes:
         step: optimizer steps done.
         history: one row a validation, the rows of `history.csv`.
+        losses: of the steps since the last validation.
         best_psnr_db: highest validation PSNR so far.
     """
 
     step: int = 0
+    losses: list[float] = field(default_factory=list)
     history: list[HistoryRow] = field(default_factory=list)
     best_psnr_db: float = float("-inf")
 
@@ -40,11 +43,15 @@ class Progress:
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
     """Write modules, optimizer state and progress under a temporary name, then rename; called on every rank."""
     temporary = path.with_name(f".{path.name}.tmp")
-    history = [row.model_dump() for row in progress.history]
-    plain = {"step": progress.step, "history": history, "best_psnr_db": progress.best_psnr_db}
-    fabric.save(temporary, {**state, "progress": plain})
-    if fabric.is_global_zero:
-        temporary.replace(path)
+    plain = {**vars(progress), "history": [row.model_dump() for row in progress.history]}
+    try:
+        fabric.save(temporary, {**state, "progress": plain})
+        if fabric.is_global_zero:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     fabric.barrier()
 
 
@@ -58,7 +65,8 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         rest = fabric.load(path, dict(state), strict=True, weights_only=True)
         plain = rest["progress"]
         history = [HistoryRow.model_validate(row) for row in plain["history"]]
-        return Progress(int(plain["step"]), history, float(plain["best_psnr_db"]))
+        losses = [float(loss) for loss in plain.get("losses", [])]
+        return Progress(int(plain["step"]), losses, history, float(plain["best_psnr_db"]))
     except _DAMAGE as error:
         if is_out_of_memory(error):
             raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,6 +17,7 @@ from torch import nn
 
 from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
+from volumetric.interrupts import Interruption, check, held
 from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 
 MIN_VALIDATION_SUBJECTS = 3
 """With fewer, the last weights are exported: the best of so few scores would be luck."""
+
+CHECKPOINT_EVERY_S = 300
+"""Seconds of steps that a power cut may cost, where validations are further apart."""
 
 
 @dataclass(frozen=True)
@@ -87,27 +92,52 @@ def _run_steps(
     fabric: Fabric, config: RunConfig, cohort: TrainingCohort, optimization: Optimization, progress: Progress, out: Path
 ) -> None:
     """Steps up to the last, or until validation no longer improves; `progress` goes along."""
-    num_steps, every_steps = config.optim.num_steps, config.validation.every_steps
-    losses: list[float] = []
+    num_steps, saved_s = config.optim.num_steps, time.monotonic()
     with (
         Events(out / "tensorboard", enabled=config.tensorboard and fabric.is_global_zero, step=progress.step) as events,
         progress_bar("training", num_steps, "steps", done=progress.step) as advance,
+        _saved_if_interrupted(fabric, optimization, progress, out),
     ):
+        if validation_is_due(config, progress):  # it was interrupted
+            events.scalars(_validate(fabric, config, cohort, optimization, progress, out).values(), progress.step)
         for batch in _batches(fabric, config, cohort, progress.step):
-            rate = learning_rate(config.optim, progress.step)
-            losses.append(optimization.step(batch, progress.step, rate))
-            progress.step += 1
-            advance(f"loss {losses[-1]:.3f}")
-            events.scalars({"loss": losses[-1], "lr": rate}, progress.step)
-            if progress.step % every_steps and progress.step != num_steps:
-                continue
-            row = HistoryRow(step=progress.step, lr=rate, train_loss=float(np.mean(losses)))
-            row = _validate(fabric, cohort, optimization, row, out)
-            losses.clear()
-            events.scalars(row.values(), progress.step)
-            _save(fabric, optimization, progress, row, out)
             if patience_exhausted(config, progress.history):
                 break
+            rate = learning_rate(config.optim, progress.step)
+            optimization.step(batch, progress, rate)
+            check()
+            advance(f"loss {progress.losses[-1]:.3f}")
+            events.scalars({"loss": progress.losses[-1], "lr": rate}, progress.step)
+            if validation_is_due(config, progress):
+                row = _validate(fabric, config, cohort, optimization, progress, out)
+                events.scalars(row.values(), progress.step)
+                saved_s = time.monotonic()
+            elif time.monotonic() - saved_s > CHECKPOINT_EVERY_S and fabric.world_size == 1:
+                _save_last(optimization, progress, out)
+                saved_s = time.monotonic()
+
+
+@contextmanager
+def _saved_if_interrupted(fabric: Fabric, optimization: Optimization, progress: Progress, out: Path) -> Iterator[None]:
+    """Write a checkpoint where a signal ends the steps; ranks stop at different ones, so only of one process."""
+    try:
+        yield
+    except Interruption:
+        if progress.step and fabric.world_size == 1:
+            _save_last(optimization, progress, out)
+            log.info("checkpoint of step %d written", progress.step)
+        raise
+
+
+def _save_last(optimization: Optimization, progress: Progress, out: Path) -> None:
+    optimization.save(out / "checkpoints" / "last.ckpt", progress)
+
+
+def validation_is_due(config: RunConfig, progress: Progress) -> bool:
+    """True after every `validation.every_steps` steps and after the last, until the history has the row."""
+    validated = progress.history[-1].step if progress.history else 0
+    at_interval = progress.step % config.validation.every_steps == 0 or progress.step == config.optim.num_steps
+    return at_interval and progress.step > validated
 
 
 def _batches(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, first_step: int) -> Iterable[Batch]:
@@ -120,24 +150,29 @@ def _batches(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, first_st
 
 
 def _validate(
-    fabric: Fabric, cohort: TrainingCohort, optimization: Optimization, row: HistoryRow, out: Path
+    fabric: Fabric, config: RunConfig, cohort: TrainingCohort, optimization: Optimization, progress: Progress, out: Path
 ) -> HistoryRow:
-    """The row of the history with the scores of the averaged weights; writes `validation.png`."""
+    """The row of the history with the scores of the averaged weights; writes checkpoints and `validation.png`."""
+    rate = learning_rate(config.optim, progress.step - 1)
+    row = HistoryRow(step=progress.step, lr=rate, train_loss=float(np.mean(progress.losses)))
     if cohort.val:
         figure, title = out / "validation.png" if fabric.is_global_zero else None, f"step {row.step}"
         scores = validate(optimization.averaged, cohort.spec, cohort.val, fabric.device, figure=figure, title=title)
         row = row.model_copy(update={"val_psnr_db": scores.psnr_db, "val_ssim": scores.ssim})
     log.info("  ".join(f"{name} {value:.4g}" for name, value in row.values().items()))
+    with held():
+        _save(fabric, optimization, progress, row, out)
     return row
 
 
 def _save(fabric: Fabric, optimization: Optimization, progress: Progress, row: HistoryRow, out: Path) -> None:
     """Add a validation to the progress; write the checkpoints and `history.csv`."""
     progress.history.append(row)
+    progress.losses.clear()
     if row.val_psnr_db is not None and row.val_psnr_db > progress.best_psnr_db:
         progress.best_psnr_db = row.val_psnr_db
         optimization.save(out / "checkpoints" / "best.ckpt", progress)
-    optimization.save(out / "checkpoints" / "last.ckpt", progress)
+    _save_last(optimization, progress, out)
     if fabric.is_global_zero:
         HistoryRow.write_table(out / HISTORY_FILE, progress.history)
 

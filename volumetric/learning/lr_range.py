@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.figures.curve import learning_rate_curve
+from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import patch_batches
 from volumetric.learning.loop import TrainingCohort
 from volumetric.learning.optimization import Optimization, TrainingError
@@ -44,7 +45,8 @@ def lr_range_test(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out
     """
     trial = config.model_copy(update={"optim": config.optim.model_copy(update={"num_steps": NUM_STEPS})})
     optimization = Optimization(fabric, trial, cohort.spec, pretrained=cohort.pretrained)
-    losses: list[float] = []
+    progress = Progress()
+    losses = progress.losses
     with progress_bar("learning rates", NUM_STEPS, "steps") as advance:
         batches: Any = fabric.setup_dataloaders(
             patch_batches(cohort.train, trial, cohort.spec, first_step=0, anatomies=cohort.anatomies),
@@ -52,7 +54,7 @@ def lr_range_test(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out
         )
         for batch in batches:
             try:
-                losses.append(optimization.step(batch, len(losses), float(RATES[len(losses)])))
+                optimization.step(batch, progress, float(RATES[progress.step]))
             except TrainingError:
                 if not losses:
                     raise

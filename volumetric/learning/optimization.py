@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from volumetric.config.run import OptimConfig, RunConfig
 from volumetric.errors import InputError
+from volumetric.interrupts import held
 from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from volumetric.learning.losses import MaskedLoss
 from volumetric.machine import is_out_of_memory
@@ -50,6 +51,7 @@ class Optimization:
         self._network, self._optimizer = fabric.setup(module, optimizer)
         self._average = AveragedModel(module, multi_avg_fn=_toward(config.optim.ema_decay))
         self._module = module
+        self._forward_changes_buffers = any(True for _ in module.buffers())  # statistics of batch norm
         self._loss = MaskedLoss(config.loss, spec.target_map, spec.data_range)
 
     @property
@@ -57,8 +59,8 @@ class Optimization:
         """The averaged network."""
         return self._average.module
 
-    def step(self, batch: Mapping[str, Tensor], number: int, lr: float) -> float:
-        """Train on a batch; returns the loss before it.
+    def step(self, batch: Mapping[str, Tensor], progress: Progress, lr: float) -> None:
+        """Train on a batch, and count the step and its loss; an interruption leaves all of it done, or nothing.
 
         Raises:
             TrainingError: the loss is not finite, or the memory is too small.
@@ -66,19 +68,21 @@ class Optimization:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._network.train()
-        with _memory_advice(self._config):
+        with _memory_advice(self._config), held() if self._forward_changes_buffers else nullcontext():
             loss = self._loss(batch["target"], self._network(batch["source"]), batch["mask"])
             if not torch.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is {loss.item()} at step {number}; lower the learning rate, for example "
+                    f"the loss is {loss.item()} at step {progress.step}; lower the learning rate, for example "
                     f"--set optim.lr={lr / 3:.1g}, or look for one with --find-lr"
                 )
             self._fabric.backward(loss)
             self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._config.optim.clip_norm)
-            self._optimizer.step()
-        self._optimizer.zero_grad()
-        self._average.update_parameters(self._module)
-        return loss.item()
+            with held():
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+                self._average.update_parameters(self._module)
+                progress.step += 1
+                progress.losses.append(loss.item())
 
     def save(self, path: Path, progress: Progress) -> None:
         """Write a checkpoint; called on every rank."""
