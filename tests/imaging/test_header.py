@@ -167,3 +167,36 @@ def test_colors_are_one_clear_error(tmp_path):
     nib.Nifti1Image(rgb, np.eye(4)).to_filename(tmp_path / "rgb.nii.gz")
     with pytest.raises(ImageError, match=r"the voxels hold colors \(RGB\)"):
         read_image(tmp_path / "rgb.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"datatype": 511}, "the header's datatype is 511, none of NIfTI's"),
+        ({"datatype": -5}, "the header's datatype is -5, none of NIfTI's"),
+        ({"datatype": 0}, "the voxels hold values of the datatype 0, expected real numbers"),
+        ({"scl_slope": np.inf}, "voxels are scaled by inf"),
+        ({"srow_x": [1, 0, 0, 1e30]}, "the first voxel lies at 1e\\+30 x .* mm, expected at most 10000 mm"),
+    ],
+)
+def test_item_9_a_header_that_nibabel_has_no_word_for_is_one_sentence(tmp_path, fields, message):
+    refused(write_header(tmp_path / "scan.nii.gz", **fields), message)
+
+
+def test_item_9_a_number_of_axes_that_turns_the_byte_order_is_one_sentence(tmp_path):
+    refused(
+        write_header(tmp_path / "scan.nii", dim=[8, *SHAPE, 1, 1, 1, 1], datatype=16),
+        "datatype is 4096, none of NIfTI's",
+    )
+
+
+@pytest.mark.parametrize(("nifti", "size"), [(nib.Nifti1Image, 348), (nib.Nifti2Image, 540)])
+def test_item_9_a_header_that_is_cut_short_is_one_sentence(tmp_path, nifti, size):
+    path = write_header(tmp_path / "scan.nii", nifti=nifti)
+    path.write_bytes(path.read_bytes()[:200])
+    refused(path, rf"the file is damaged \(a header has {size} bytes, there are 200\)")
+
+
+def test_a_side_that_a_prediction_cannot_be_written_with_is_refused(tmp_path):
+    nib.save(nib.Nifti2Image(np.zeros((32768, 2, 3), np.uint8), np.eye(4)), tmp_path / "scan.nii.gz")
+    refused(tmp_path / "scan.nii.gz", "claims 32768 x 2 x 3 voxels, expected at most 32767 a side")

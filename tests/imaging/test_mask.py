@@ -146,6 +146,14 @@ def test_deepbet_without_a_brain_is_an_error_that_says_so():
         brain_mask(Image(flat, np.eye(4)), name="flat.nii")
 
 
+def test_item_10_a_slice_and_a_line_are_no_brain_to_deepbet_either():
+    pytest.importorskip("deepbet")
+    for shape in ((30, 31, 1), (300, 1, 1)):
+        noise = np.random.default_rng(0).random(shape, np.float32) + 1
+        with pytest.raises(MaskError, match=r"thin\.nii: deepbet finds no brain"):
+            brain_mask(Image(noise, oblique_affine()), name="thin.nii")
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.03, 0.06])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_the_head_reaches_to_the_outer_rim_of_the_scalp_and_holds_the_dark_skull(orientation, noise):

@@ -150,6 +150,17 @@ def test_the_file_is_what_nibabel_writes(tmp_path, order, dtype, written, name):
     assert (gzip.decompress(content) if name.endswith(".gz") else content) == expected.to_bytes()
 
 
+def test_labels_above_255_are_not_wrapped(tmp_path):
+    labels = np.array([0, 1, 255, 256, 2035, 65535]).reshape(1, 2, 3)
+    write_image(tmp_path / "labels.nii.gz", Image(labels, np.eye(4)))
+    assert read_labels(tmp_path / "labels.nii.gz", highest=65535).array.tolist() == labels.tolist()
+    write_image(tmp_path / "labels.nii.gz", Image(labels.clip(max=255), np.eye(4)))
+    assert nib.load(tmp_path / "labels.nii.gz").get_data_dtype() == np.uint8
+    for beyond in (-1, 65536):
+        with pytest.raises(ValueError, match=f"{beyond}"):
+            write_image(tmp_path / "labels.nii.gz", Image(np.array([[[0, beyond]]]), np.eye(4)))
+
+
 def test_the_hash_is_of_the_bytes_that_were_read(tmp_path):
     path = tmp_path / "scan.nii.gz"
     write_image(path, brain_pair(0)[0])

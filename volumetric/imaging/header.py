@@ -25,10 +25,14 @@ HEADER_BYTES = 544
 """The longest header, that of NIfTI-2, with the four bytes that announce extensions."""
 MAX_BYTES = 2**31
 """The largest volume that is read, as stored and as float32: 2 GiB, or 812 voxels a side of float32."""
+MAX_SIDE = 2**15 - 1
+"""Voxels of the longest side: what a prediction can be written with, as NIfTI-1."""
 MAX_EXTENSION_BYTES = 2**26
 """The most that may lie between the header and the voxels: 64 MiB."""
 VOXEL_SIZE_LIMITS_MM = (0.05, 50.0)
 """Sides of a voxel that a header may state."""
+MAX_ORIGIN_MM = 10_000.0
+"""The farthest that the first voxel may lie from the world's origin; beyond, float32 no longer tells 0.001 mm apart."""
 
 _IMAGE_CLASSES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -41,6 +45,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     HeaderDataError,
     ImageFileError,
 )
+_KINDS = {"c": "complex numbers", "V": "colors (RGB)"}
 _SILENT = logging.Logger("silent")  # nibabel reports what it mends when the image is read
 _SILENT.addHandler(logging.NullHandler())
 
@@ -80,10 +85,11 @@ def check_header(data: bytes, path: Path) -> CheckedHeader:
     with name_damage(path):
         block = data[: header_class.template_dtype.itemsize]
         header = header_class(block, check=False)
-        _check_type(header.get_data_dtype(), path)
+        dtype = _data_type(header, path)
+        _check_slope(header, path)
         shape = tuple(int(side) for side in header.get_data_shape())
         offset = _voxel_offset(float(header["vox_offset"]), path)
-        num_bytes = offset + _voxel_bytes(shape, header.get_data_dtype().itemsize, path)
+        num_bytes = offset + _voxel_bytes(shape, dtype.itemsize, path)
         _check_pixel_sizes(header, path)
         header.check_fix(logger=_SILENT)
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
@@ -95,7 +101,8 @@ def check_affine(affine: NDArray[np.float64], path: Path) -> None:
     """Check that an affine `(4, 4)` gives voxels a place and a size.
 
     Raises:
-        ImageError: it is singular or not finite, or a voxel size lies outside `VOXEL_SIZE_LIMITS_MM`.
+        ImageError: it is singular or not finite, a voxel size lies outside `VOXEL_SIZE_LIMITS_MM`, or the first voxel
+            farther from the origin than `MAX_ORIGIN_MM`.
     """
     sizes = spacing_mm(affine)
     if not np.isfinite(affine).all() or (sizes == 0).any() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-9:
@@ -105,6 +112,11 @@ def check_affine(affine: NDArray[np.float64], path: Path) -> None:
         raise ImageError(
             f"{path}: voxel size {_millimeters(sizes)} mm, expected {low:g} to {high:g} mm a side; "
             "check the units of the header (meters, microns?) and mend it"
+        )
+    if (np.abs(affine[:3, 3]) > MAX_ORIGIN_MM).any():
+        raise ImageError(
+            f"{path}: the first voxel lies at {_millimeters(affine[:3, 3])} mm, expected at most {MAX_ORIGIN_MM:g} mm "
+            "from the origin; mend the offsets in the header"
         )
 
 
@@ -123,20 +135,37 @@ def name_damage(path: Path) -> Iterator[None]:
 def _image_class(data: bytes, path: Path) -> type[nib.Nifti1Image]:
     """The class of image that the first four bytes announce, in either byte order."""
     sizes = int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")
-    image_class = next((_IMAGE_CLASSES[size] for size in sizes if size in _IMAGE_CLASSES), None)
-    if image_class is None:
+    size = next((size for size in sizes if size in _IMAGE_CLASSES), None)
+    if size is None:
         raise ImageError(f"{path}: not a NIfTI file (its first bytes are no NIfTI header); convert it first")
-    return image_class
+    if len(data) < size:
+        raise ImageError(
+            f"{path}: the file is damaged (a header has {size} bytes, there are {len(data)}); copy or convert it again"
+        )
+    return _IMAGE_CLASSES[size]
 
 
-def _check_type(dtype: np.dtype[np.generic], path: Path) -> None:
+def _data_type(header: nib.Nifti1Header, path: Path) -> np.dtype[np.generic]:
+    """The type of the voxels, which must be real numbers."""
+    code = int(header["datatype"])
+    try:
+        dtype: np.dtype[np.generic] = header.get_data_dtype()
+    except (KeyError, HeaderDataError) as error:
+        raise ImageError(f"{path}: the header's datatype is {code}, none of NIfTI's; convert it again") from error
     if dtype.kind in "iufb":
-        return
-    kinds = {"c": "complex numbers", "V": "colors (RGB)"}
-    description = kinds.get(dtype.kind, f"values of type {dtype}")
+        return dtype
+    named = dtype.kind == "c" or dtype.names is not None  # the datatypes 0 and 1 are void, but no colors
+    description = _KINDS[dtype.kind] if named else f"values of the datatype {code}"
     raise ImageError(
         f"{path}: the voxels hold {description}, expected real numbers; write the magnitude as a real image"
     )
+
+
+def _check_slope(header: nib.Nifti1Header, path: Path) -> None:
+    """NaN and 0 mean no scaling; nibabel would take infinity for that too."""
+    slope = float(header["scl_slope"])
+    if math.isinf(slope):
+        raise ImageError(f"{path}: voxels are scaled by {slope}; mend scl_slope in the header")
 
 
 def _three_sides(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
@@ -166,6 +195,11 @@ def _voxel_bytes(shape: tuple[int, ...], itemsize: int, path: Path) -> int:
         raise ImageError(
             f"{path}: the header claims {' x '.join(map(str, shape))} voxels of {itemsize} bytes, expected at most "
             f"{MAX_BYTES / 2**30:g} GiB, as stored and as float32; mend the header, or resample the image"
+        )
+    if max(shape) > MAX_SIDE:
+        raise ImageError(
+            f"{path}: the header claims {' x '.join(map(str, shape))} voxels, expected at most {MAX_SIDE} a side; mend "
+            "the header, or resample the image"
         )
     return num_voxels * itemsize
 

@@ -15,6 +15,7 @@ from volumetric.config.choices import MaskKind
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import bounding_box, same_space, spacing_mm
 from volumetric.imaging.nifti import Image
+from volumetric.machine import is_out_of_memory
 
 MaskRule = Literal["given", "nonzero", "deepbet"]
 MIN_ZERO_FRACTION = 0.2
@@ -233,7 +234,9 @@ def _deepbet(source: Image, name: str) -> NDArray[np.bool_]:
             warnings.filterwarnings("ignore", ".*torch.jit.load", DeprecationWarning)  # how deepbet ships its weights
             _, deepbet_mask, _ = BrainExtraction(no_gpu=True).run(nib.Nifti1Image(source.array, source.affine))
         brain = np.asarray(deepbet_mask.dataobj) > 0.5
-    except (AssertionError, ValueError):  # deepbet's ways to say that it sees no brain
+    except (AssertionError, ValueError, RuntimeError) as error:  # deepbet's ways to say that it sees no brain
+        if is_out_of_memory(error):
+            raise
         brain = np.zeros(source.array.shape, bool)
     if not brain.any():
         raise MaskError(f"{name}: deepbet finds no brain; give a `mask`, or check that this is a T1w scan")

@@ -140,11 +140,14 @@ def read_labels(path: Path, highest: int = 255) -> Image:
 def write_image(path: Path, image: Image) -> None:
     """Write a volume whole or not at all; equal content gives equal bytes.
 
-    Float arrays become float32, boolean and integer ones uint8; slope 1. With `image.header`, both
-    forms with their codes and the units are that header's; without, both forms hold the affine.
+    Float arrays become float32, boolean and integer ones uint8, or uint16 where a label is above 255; slope 1. With
+    `image.header`, both forms with their codes and the units are that header's; without, both forms hold the affine.
     Free text and extensions of the header are left out, since scanners put names there.
+
+    Raises:
+        ValueError: labels that are negative or above 65535.
     """
-    dtype = np.float32 if np.issubdtype(image.array.dtype, np.floating) else np.uint8
+    dtype = _written_type(image.array)
     header = nib.Nifti1Header()
     header.set_data_dtype(dtype)
     nifti = nib.Nifti1Image(image.array.astype(dtype, copy=False), image.affine, header)
@@ -158,6 +161,16 @@ def write_image(path: Path, image: Image) -> None:
         nifti.header["pixdim"][:4] = image.header["pixdim"][:4]  # [0] is the handedness of the qform
     nifti.header["cal_min"], nifti.header["cal_max"] = 0, 0
     write_bytes(path, _file_bytes(nifti, compressed=path.name.endswith(".gz")))
+
+
+def _written_type(array: NDArray[Any]) -> type[np.float32 | np.uint8 | np.uint16]:
+    """The type that holds an array's values in a file."""
+    if np.issubdtype(array.dtype, np.floating):
+        return np.float32
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise ValueError(f"labels from {low} to {high}, expected 0 to {np.iinfo(np.uint16).max}")
+    return np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16
 
 
 def _file_bytes(nifti: nib.Nifti1Image, *, compressed: bool) -> bytes:

@@ -50,7 +50,7 @@ def read_pairs(rows: Sequence[ManifestRow], config: RunConfig, cache: Path, *, t
         for row in rows:
             try:
                 pairs.append(_read_pair(row, config, cache))
-            except InputError as error:
+            except (InputError, OSError) as error:
                 text = str(error)
                 problems.append(text if text.startswith("subject ") else f"subject {row.name}: {text}")
             advance(row.name)
