@@ -91,9 +91,14 @@ def check() -> None:
 
 def say_last_words() -> None:
     """Print them, once."""
-    if _state.last_words is not None:
+    if _state.last_words:
         print(_state.last_words, file=sys.stderr, flush=True)
         _state.last_words = None
+
+
+def leave_last_words() -> None:
+    """Print none in the end: another process speaks."""
+    _state.last_words = ""
 
 
 @contextmanager

@@ -101,3 +101,19 @@ def test_a_loss_without_any_term_is_refused():
     with pytest.raises(ConfigError, match="every weight of `loss` is 0"):
         resolve(None, ["loss.l1=0", "loss.ssim=0"])
     assert np.isclose(resolve(None, ["loss.ssim=0.5"]).loss.ssim, 0.5)
+
+
+def test_the_losses_of_parts_add_up_to_that_of_the_batch(volumes):
+    """Patches whose masks differ in size, one of them empty; each counts by its share of voxels, windows, neighbors."""
+    target, prediction, _ = (torch.cat([volume, volume + 0.5, volume * 1.5]) for volume in volumes)
+    mask = torch.ones_like(target, dtype=torch.bool)
+    mask[0, ..., 9:] = False
+    mask[1] = False
+    loss = MaskedLoss(LossConfig(l1=1, smooth_l1=0.5, l2=2, ssim=1, gradient=3), UNIT, data_range=1.3)
+    counts = torch.stack([loss.counts(part) for part in mask.split([1, 1, 1])])
+    voxels, windows, neighbors = 14 * 17 * 12, 8 * 11 * 6, 13 * 17 * 12 + 14 * 16 * 12 + 14 * 17 * 11
+    assert counts[2].tolist() == [voxels, voxels, voxels, windows, neighbors]
+    assert counts[1].tolist() == [0] * 5
+    shares = counts / counts.sum(0)
+    parts = [loss(target[n : n + 1], prediction[n : n + 1], mask[n : n + 1], shares[n]).item() for n in range(3)]
+    assert sum(parts) == pytest.approx(loss(target, prediction, mask).item(), rel=1e-5)

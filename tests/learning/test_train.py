@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from tests.conftest import TINY, write_cohort
 from volumetric.config.network import UNetConfig
@@ -95,7 +96,8 @@ def test_with_three_validation_subjects_the_best_weights_are_exported(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr("volumetric.learning.optimization.MaskedLoss.__call__", lambda *_: torch.tensor(float("nan")))
+    nan = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr("volumetric.learning.optimization.MaskedLoss.__call__", lambda *_: nan)
     with pytest.raises(TrainingError, match=r"loss is nan at step 0; lower the learning rate.*optim\.lr=0\.001"):
         train([cohort], resolve(TINY), tmp_path / "run")
 
@@ -182,11 +184,11 @@ def test_one_pass_over_the_volume_is_recorded_where_it_scores_as_well(run_folder
     config = resolve(TINY)
     pairs = read_pairs(read_manifest(manifest).split("val"), config, tmp_path / "cache", title="reading val")
     torch.nn.init.zeros_(model.network.head.weight)
-    assert validation.prefer_whole_volume(model.network, model.spec, pairs, torch.device("cpu"))
+    assert validation.prefer_whole_volume(model.network, model.spec, pairs, Fabric(accelerator="cpu"))
     assert "infer uses one pass" in caplog.text
-    assert not validation.prefer_whole_volume(model.network, model.spec, [], torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, model.spec, [], Fabric(accelerator="cpu"))
     normed = model.spec.model_copy(update={"network": UNetConfig(norm="instance")})
-    assert not validation.prefer_whole_volume(model.network, normed, pairs, torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, normed, pairs, Fabric(accelerator="cpu"))
 
 
 @pytest.mark.parametrize(("whole_db", "chosen"), [(19.96, True), (19.94, False), (21.0, True)])
@@ -196,18 +198,20 @@ def test_one_pass_may_cost_a_twentieth_of_a_decibel(run_folder, monkeypatch, who
         validation, "validate", lambda *arguments, whole_volume: validation.ValidationScores(scores[whole_volume], 0.9)
     )
     model = load_model(run_folder)
-    assert validation.prefer_whole_volume(model.network, model.spec, ["subject"], torch.device("cpu")) == chosen
+    assert validation.prefer_whole_volume(model.network, model.spec, ["subject"], Fabric(accelerator="cpu")) == chosen
 
 
-def test_a_volume_that_does_not_fit_into_the_memory_costs_no_training(run_folder, monkeypatch, caplog):
-    def greedy(*arguments, whole_volume):
-        if whole_volume:
+def test_a_volume_that_does_not_fit_into_the_memory_costs_no_training(run_folder, pairs, monkeypatch, caplog):
+    plans, synthesize = iter(["windows", "windows", "whole"]), validation.synthesize
+
+    def greedy(*arguments):
+        if next(plans) == "whole":
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return validation.ValidationScores(20.0, 0.9)
+        return synthesize(*arguments)
 
-    monkeypatch.setattr(validation, "validate", greedy)
+    monkeypatch.setattr(validation, "synthesize", greedy)
     model = load_model(run_folder)
-    assert not validation.prefer_whole_volume(model.network, model.spec, ["subject"], torch.device("cpu"))
+    assert not validation.prefer_whole_volume(model.network, model.spec, pairs, Fabric(accelerator="cpu"))
     assert "infer uses windows" in caplog.text
 
 
@@ -237,7 +241,7 @@ def test_an_interrupted_training_writes_a_checkpoint_and_goes_on_to_the_same_byt
 
 def test_checkpoints_are_written_by_time_too(cohort, tiny_config, tmp_path, monkeypatch):
     """Validations may be hours apart."""
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0)
+    tiny_config = tiny_config.model_copy(update={"checkpoint_every_s": 0})
     saved = []
     monkeypatch.setattr(loop, "_save_last", lambda optimization, progress, out: saved.append(progress.step))
     train([cohort], tiny_config, tmp_path)

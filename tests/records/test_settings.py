@@ -23,9 +23,10 @@ def test_a_run_is_the_same_with_other_workers_and_another_cache_but_not_with_a_s
     RunSettings.of(config, "abc").begin(tmp_path)
     content = json.loads((tmp_path / "settings.json").read_text())
     assert content["optim"]["lr"] == config.optim.lr
-    assert not {"num_workers", "cache", "tensorboard"} & content.keys()
-    free = config.model_copy(update={"num_workers": 2, "cache": "elsewhere", "tensorboard": True})
-    assert RunSettings.of(free, "abc").began(tmp_path)
+    free = {"num_workers": 2, "cache": "elsewhere", "tensorboard": True}
+    free |= {"max_patches_per_pass": 1, "checkpoint_every_s": 9}
+    assert not free.keys() & content.keys()
+    assert RunSettings.of(config.model_copy(update=free), "abc").began(tmp_path)
     with pytest.raises(OutputError, match="training_manifest_sha256 was abc, is def"):
         RunSettings.of(config, "def").began(tmp_path)
     del content["optim"]["ema_decay"]  # as if that version had not known it

@@ -36,6 +36,9 @@ def train(
         bool,
         typer.Option("--find-lr", help="Only try learning rates: a curve, a table and a suggestion in the run folder."),
     ] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs (or processes on a CPU) of this machine that share each step.")
+    ] = 1,
 ) -> None:
     """Train a model. Repeating the command goes on where it stopped.
 
@@ -45,17 +48,46 @@ def train(
     `volumetric train my.csv --config t1w_to_t2w --out runs/mine --set optim.num_steps=20000`;
     `volumetric train my.csv --from runs/theirs --out runs/mine`
     """
-    from volumetric.config.resolve import resolve
+    from volumetric.learning.ranks import one_message
 
     if pretrained is not None:
         quoted = pretrained.replace("'", "''")
         config, overrides = config or "fine_tune", [*(overrides or ()), f"pretrained='{quoted}'"]
-    settings = None if config == "auto" else resolve(config, overrides or ())  # before torch, which takes seconds
+    with one_message():
+        _train(manifests, out, config, overrides or [], fresh=fresh, find_lr=find_lr, devices=devices)
+
+
+def _train(
+    manifests: list[Path],
+    out: Path,
+    config: str | None,
+    overrides: list[str],
+    *,
+    fresh: bool,
+    find_lr: bool,
+    devices: int,
+) -> None:
+    from volumetric.config.resolve import resolve
+    from volumetric.learning.ranks import RankError, num_ranks, run_ranks, this_rank
+
+    settings = None if config == "auto" else resolve(config, overrides)  # before torch, which takes seconds
+    if num_ranks() > 1 and (settings is None or devices > 1):
+        raise RankError("under torchrun leave out --devices, and name a YAML: --config auto plans in one process")
     import volumetric.learning.train as learning
 
     if settings is None:
-        settings = learning.plan(manifests, overrides or (), out, fresh=fresh)
+        settings, config = learning.plan(manifests, overrides, out, fresh=fresh), str(out / "auto.yaml")
     if find_lr:
         print(f"{learning.find_lr(manifests, settings, out):.1e}")
+    elif devices > 1:
+        raise typer.Exit(run_ranks(devices, _arguments(manifests, out, config, overrides, fresh=fresh)))
     else:
-        print(learning.train(manifests, settings, out, fresh=fresh))
+        folder = learning.train(manifests, settings, out, fresh=fresh)
+        if this_rank() == 0:
+            print(folder)
+
+
+def _arguments(manifests: list[Path], out: Path, config: str | None, overrides: list[str], *, fresh: bool) -> list[str]:
+    """The command line of each process."""
+    options = [f"--out={out}", *[f"--config={config}"] * (config is not None), *["--fresh"] * fresh]
+    return ["train", *options, *(f"--set={override}" for override in overrides), "--", *map(str, manifests)]

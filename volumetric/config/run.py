@@ -62,7 +62,7 @@ class PatchConfig(Section):
     """Patches, the input of the network in training and in inference."""
 
     size: tuple[PatchSide, PatchSide, PatchSide] = Field((96, 96, 96), description="voxels of model space, RAS order")
-    batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, per device")
+    batch_size: int = Field(4, ge=1, le=256, description="patches in an optimizer step, over all devices")
     num_per_volume: int = Field(2, ge=1, le=256, description="how many of these come from one volume")
 
     @model_validator(mode="after")
@@ -181,6 +181,15 @@ class RunConfig(Section):
     )
     cache: str | None = Field(None, description="folder of volumes in model space; null: `cache` in the run folder")
     tensorboard: bool = Field(False, description="also write TensorBoard events; needs the extra `tensorboard`")
+    max_patches_per_pass: int | None = Field(
+        None,
+        ge=1,
+        description="patches that a device takes through the network at once; the gradients of a step's others are "
+        "added up in further passes; null: all of its share",
+    )
+    checkpoint_every_s: float = Field(
+        300, ge=0, description="seconds that an interruption may cost where validations are further apart"
+    )
     num_workers: int = Field(0, ge=0, le=64, description="processes that crop patches; 0 does it in the main process")
 
     @field_validator("cache")

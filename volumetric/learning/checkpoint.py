@@ -41,18 +41,19 @@ class Progress:
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
-    """Write modules, optimizer state and progress under a temporary name, then rename; called on every rank."""
+    """Write modules, optimizer state and progress under a temporary name, then rename; rank 0 does."""
+    if not fabric.is_global_zero:
+        return
     temporary = path.with_name(f".{path.name}.tmp")
     plain = {**vars(progress), "history": [row.model_dump() for row in progress.history]}
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        fabric.save(temporary, {**state, "progress": plain})
-        if fabric.is_global_zero:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+        fabric.strategy.save_checkpoint(temporary, {**state, "progress": plain})  # fabric.save waits for all ranks
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    fabric.barrier()
 
 
 def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Progress:

@@ -126,12 +126,12 @@ def patch_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader[list[Batch]]:
-    """One batch for each step from `first_step` to the last.
+    """One batch for each step from `first_step` to the last: of several ranks, each one's even share of it.
 
     Returns:
         A loader of dictionaries with `source (N, C, *size)`, `target` and `mask (N, 1, *size)`.
     """
-    num_draws = draws_a_step(config)
+    num_draws = draws_a_step(config) // world_size
 
     def batches() -> Iterator[list[int]]:
         for step in range(first_step, config.optim.num_steps):

@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 MIN_VALIDATION_SUBJECTS = 3
 """With fewer, the last weights are exported: the best of so few scores would be luck."""
 
-CHECKPOINT_EVERY_S = 300
-"""Seconds of steps that a power cut may cost, where validations are further apart."""
-
 
 @dataclass(frozen=True)
 class TrainingCohort:
@@ -67,7 +64,8 @@ def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out:
     progress = optimization.restore(last) if last.is_file() else Progress()
     log.info(
         f"{config.network.name}: {num_parameters(optimization.averaged):,} parameters, {len(cohort.train)} training "
-        f"and {len(cohort.val)} validation subjects, on {fabric.device}, {torch.get_num_threads()} threads, "
+        f"and {len(cohort.val)} validation subjects, on {fabric.world_size} x {fabric.device}, "
+        f"{torch.get_num_threads()} threads, "
         f"from step {progress.step} of {config.optim.num_steps}"
     )
     if cohort.anatomies:
@@ -82,10 +80,10 @@ def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out:
     if num_steps:
         log.info("%d steps in %.0f s, %.2f s a step", num_steps, seconds, seconds / num_steps)
     if len(cohort.val) >= MIN_VALIDATION_SUBJECTS:
+        fabric.barrier()  # until rank 0 has written it
         optimization.restore(best)
         log.info("exporting the best weights, validation PSNR %.2f dB", progress.best_psnr_db)
-    if fabric.is_global_zero:
-        _export(optimization, cohort, fabric.device, out / "model")
+    _export(fabric, optimization, cohort, out / "model")
 
 
 def _run_steps(
@@ -112,18 +110,18 @@ def _run_steps(
                 row = _validate(fabric, config, cohort, optimization, progress, out)
                 events.scalars(row.values(), progress.step)
                 saved_s = time.monotonic()
-            elif time.monotonic() - saved_s > CHECKPOINT_EVERY_S and fabric.world_size == 1:
+            elif time.monotonic() - saved_s > config.checkpoint_every_s:
                 _save_last(optimization, progress, out)
                 saved_s = time.monotonic()
 
 
 @contextmanager
 def _saved_if_interrupted(fabric: Fabric, optimization: Optimization, progress: Progress, out: Path) -> Iterator[None]:
-    """Write a checkpoint where a signal ends the steps; ranks stop at different ones, so only of one process."""
+    """Write a checkpoint where a signal ends the steps."""
     try:
         yield
     except Interruption:
-        if progress.step and fabric.world_size == 1:
+        if progress.step and fabric.is_global_zero:  # the others may be at another step
             _save_last(optimization, progress, out)
             log.info("checkpoint of step %d written", progress.step)
         raise
@@ -157,7 +155,7 @@ def _validate(
     row = HistoryRow(step=progress.step, lr=rate, train_loss=float(np.mean(progress.losses)))
     if cohort.val:
         figure, title = out / "validation.png" if fabric.is_global_zero else None, f"step {row.step}"
-        scores = validate(optimization.averaged, cohort.spec, cohort.val, fabric.device, figure=figure, title=title)
+        scores = validate(optimization.averaged, cohort.spec, cohort.val, fabric, figure=figure, title=title)
         row = row.model_copy(update={"val_psnr_db": scores.psnr_db, "val_ssim": scores.ssim})
     log.info("  ".join(f"{name} {value:.4g}" for name, value in row.values().items()))
     with held():
@@ -189,8 +187,9 @@ def patience_exhausted(config: RunConfig, history: Sequence[HistoryRow]) -> bool
     return exhausted
 
 
-def _export(optimization: Optimization, cohort: TrainingCohort, device: torch.device, folder: Path) -> None:
+def _export(fabric: Fabric, optimization: Optimization, cohort: TrainingCohort, folder: Path) -> None:
     """Write the model folder."""
-    whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, device)
-    save_model(folder, optimization.averaged, cohort.spec.model_copy(update={"whole_volume": whole_volume}))
+    whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, fabric)
+    if fabric.is_global_zero:
+        save_model(folder, optimization.averaged, cohort.spec.model_copy(update={"whole_volume": whole_volume}))
     log.info("model written to %s", folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -22,23 +22,30 @@ class MaskedLoss:
         self._weights = {name: weight for name, weight in config.model_dump().items() if weight}
         self._map, self._data_range = target_map, data_range
 
-    def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor, shares: Tensor | None = None) -> Tensor:
         """The scalar to minimize.
 
         Args:
             target: `(N, 1, I, J, K)`, network units.
             prediction: `(N, 1, I, J, K)`, network units.
             mask: boolean `(N, 1, I, J, K)`.
+            shares: `(num_terms,)` of a part of a batch: the part of the batch's `counts` that is its own, so that the
+                sum over the parts is the loss of the batch; None for a whole batch.
         """
         target, prediction = target.float(), prediction.float()
         total = prediction.new_zeros(())
-        for name, weight in self._weights.items():
+        for number, (name, weight) in enumerate(self._weights.items()):
+            weight = weight if shares is None else weight * shares[number]
             if name == "ssim":
                 x, y = (volume * self._map.scale + self._map.center for volume in (target, prediction))
                 total = total + weight * masked_ssim(x, y, mask, data_range=self._data_range)
             else:
                 total = total + weight * VOXELWISE[name](target, prediction, mask)
         return total
+
+    def counts(self, mask: Tensor) -> Tensor:
+        """How many values each term is the mean of, float `(num_terms,)`."""
+        return torch.stack([COUNTS.get(name, _num_inside)(mask).float() for name in self._weights])
 
 
 def masked_l1(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
@@ -63,8 +70,7 @@ def masked_gradient(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
     """
     error = prediction - target
     total, count = error.new_zeros(()), error.new_zeros(())
-    for axis in (2, 3, 4):
-        both = mask.narrow(axis, 1, mask.shape[axis] - 1) & mask.narrow(axis, 0, mask.shape[axis] - 1)
+    for axis, both in _neighbors(mask):
         total = total + (error.diff(dim=axis).abs() * both).sum()
         count = count + both.sum()
     return total / count.clamp_min(1)
@@ -89,6 +95,26 @@ def masked_ssim(target: Tensor, prediction: Tensor, mask: Tensor, *, data_range:
     return _mean(1 - similarity, mask[..., inner, inner, inner])
 
 
+def _neighbors(mask: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Along each axis, where a voxel and the next both lie in the mask."""
+    for axis in (2, 3, 4):
+        num = mask.shape[axis] - 1
+        yield axis, mask.narrow(axis, 1, num) & mask.narrow(axis, 0, num)
+
+
+def _num_inside(mask: Tensor) -> Tensor:
+    return mask.sum()
+
+
+def _num_windows(mask: Tensor) -> Tensor:
+    inner = slice(SSIM_WINDOW_VOX // 2, -(SSIM_WINDOW_VOX // 2))
+    return mask[..., inner, inner, inner].sum()
+
+
+def _num_neighbors(mask: Tensor) -> Tensor:
+    return torch.stack([both.sum() for _, both in _neighbors(mask)]).sum()
+
+
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     inside = mask.float()
     return (values * inside).sum() / inside.sum().clamp_min(1)
@@ -101,3 +127,6 @@ VOXELWISE: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "gradient": masked_gradient,
 }
 """Terms in network units: (target, prediction, mask) -> scalar."""
+
+COUNTS: Mapping[str, Callable[[Tensor], Tensor]] = {"ssim": _num_windows, "gradient": _num_neighbors}
+"""How many values the mean of a term is over, by mask; of the others, its voxels."""

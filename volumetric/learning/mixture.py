@@ -35,12 +35,12 @@ def is_simulated(draw: int, config: RunConfig) -> bool:
 
 
 def draws_a_step(config: RunConfig) -> int:
-    """Subjects drawn for one batch."""
+    """Subjects drawn for one optimizer step, over all ranks."""
     return config.patch.batch_size // config.patch.num_per_volume
 
 
 def num_simulated(config: RunConfig) -> int:
-    """The number of simulated draws of a whole training on one device."""
+    """The number of simulated draws of a whole training."""
     return sum(is_simulated(draw, config) for draw in range(config.optim.num_steps * draws_a_step(config)))
 
 

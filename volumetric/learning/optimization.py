@@ -19,6 +19,7 @@ from volumetric.errors import InputError
 from volumetric.interrupts import held
 from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from volumetric.learning.losses import MaskedLoss
+from volumetric.learning.ranks import reduced
 from volumetric.machine import is_out_of_memory
 from volumetric.model.networks import build_network, channels_last
 from volumetric.model.spec import ModelSpec
@@ -69,23 +70,50 @@ class Optimization:
             group["lr"] = lr
         self._network.train()
         with _memory_advice(self._config), held() if self._forward_changes_buffers else nullcontext():
-            loss = self._loss(batch["target"], self._network(batch["source"]), batch["mask"])
-            if not torch.isfinite(loss):
+            loss = self._add_up_gradients(batch)
+            if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is {loss.item()} at step {progress.step}; lower the learning rate, for example "
+                    f"the loss is {loss} at step {progress.step}; lower the learning rate, for example "
                     f"--set optim.lr={lr / 3:.1g}, or look for one with --find-lr"
                 )
-            self._fabric.backward(loss)
             self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._config.optim.clip_norm)
             with held():
                 self._optimizer.step()
                 self._optimizer.zero_grad()
+                self._share_buffers()
                 self._average.update_parameters(self._module)
                 progress.step += 1
-                progress.losses.append(loss.item())
+                progress.losses.append(loss)
+
+    def _add_up_gradients(self, batch: Mapping[str, Tensor]) -> float:
+        """The loss of a step over all passes and ranks, with its gradients in the network."""
+        num_ranks, num_patches = self._fabric.world_size, len(batch["mask"])
+        at_once = self._config.max_patches_per_pass or num_patches
+        parts = [{key: batch[key][n : n + at_once] for key in batch} for n in range(0, num_patches, at_once)]
+        losses = []
+        for number, (part, shares) in enumerate(zip(parts, self._shares(parts), strict=True), 1):
+            with self._fabric.no_backward_sync(self._network, enabled=number < len(parts)):
+                loss = self._loss(part["target"], self._network(part["source"]), part["mask"], shares)
+                self._fabric.backward(loss if num_ranks == 1 else loss * num_ranks)  # DDP divides by it
+            losses.append(loss.detach())
+        return float(reduced(self._fabric, torch.stack(losses).sum()))
+
+    def _shares(self, parts: Sequence[Mapping[str, Tensor]]) -> Sequence[Tensor | None]:
+        """The share of each part in each term of the loss: a mean over the step's voxels, wherever they are."""
+        if len(parts) == 1 and self._fabric.world_size == 1:
+            return [None]
+        counts = torch.stack([self._loss.counts(part["mask"]) for part in parts])
+        return list(counts / reduced(self._fabric, counts.sum(0)).clamp_min(1))
+
+    def _share_buffers(self) -> None:
+        """Give every rank the mean of all ranks' running statistics, of networks that have any."""
+        if self._fabric.world_size > 1:
+            for buffer in self._module.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(reduced(self._fabric, buffer.clone(), "mean"))
 
     def save(self, path: Path, progress: Progress) -> None:
-        """Write a checkpoint; called on every rank."""
+        """Write a checkpoint, on rank 0; no rank waits."""
         save_checkpoint(self._fabric, path, self._state(), progress)
 
     def restore(self, path: Path) -> Progress:
@@ -136,6 +164,8 @@ def memory_advice(config: RunConfig) -> str:
     size, batch, network = config.patch.size, config.patch.batch_size, config.network
     smaller = [max(network.stride, int(0.75 * side) // network.stride * network.stride) for side in size]
     ways = []
+    if batch > 1 and config.max_patches_per_pass != 1:
+        ways.append("--set max_patches_per_pass=1 (same result, a patch at a time)")
     if batch > 1:
         each = min(config.patch.num_per_volume, batch // 2)
         ways.append(f"--set patch.batch_size={batch // 2 // each * each} --set patch.num_per_volume={each}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from volumetric.config.document import ConfigError
 from volumetric.config.resolve import as_yaml, resolve, with_defaults
@@ -20,6 +22,7 @@ from volumetric.learning.lr_range import lr_range_test
 from volumetric.learning.plan import PLAN_FILE, plan_run, values, write_plan
 from volumetric.learning.prepared import recipe_of, warn_of_quality
 from volumetric.learning.pretrained import in_units_of, started_from
+from volumetric.learning.ranks import RankError, check_shares, is_restarted, num_local_ranks, num_ranks, this_rank
 from volumetric.learning.reading import read_pairs
 from volumetric.learning.rows import divided, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
@@ -54,27 +57,43 @@ def train(manifests: Sequence[Path], config: RunConfig, out: Path, *, fresh: boo
         ConfigError: settings that do not go with the model to start from.
         ModelError: no usable model to start from.
         TrainingError: the loss is no longer finite, or the memory is too small.
+        RankError: several processes that cannot train together.
     """
+    if this_rank():
+        logging.getLogger("volumetric").setLevel(logging.ERROR)  # rank 0 speaks
     config, base = started_from(config)
     manifest = _checked(manifests, config)
-    settings = RunSettings.of(config, manifest.digest())
+    check_shares(config.patch)
     fabric = _fabric(config)
     with locked(out) if fabric.is_global_zero else nullcontext():
-        if fresh and fabric.is_global_zero:
-            _delete_outputs(out)
-        fabric.barrier()
-        resumed = settings.began(out)
-        if (out / "model" / SPEC).is_file():
-            log.info("%s is trained already; --fresh starts over", out)
-            return out / "model"
-        cohort = _read_cohort(manifest, config, fabric, out, base)
-        if fabric.is_global_zero and not resumed:
-            write_text(out / "config.yaml", as_yaml(config))
-            settings.begin(out)
-            Provenance.now(seed=config.seed, device=str(fabric.device)).write(out / PROVENANCE_FILE)
-        with _log_file(out / "log.txt"):
-            run_training(fabric, config, cohort, out)
+        begun = _begin(manifest, config, fabric, out, base, fresh=fresh) if fabric.is_global_zero else None
+        cohort = fabric.broadcast(begun)
+        if cohort is not None:
+            with _log_file(out / "log.txt") if fabric.is_global_zero else nullcontext():
+                run_training(fabric, config, cohort, out)
+        if num_ranks() > 1:
+            fabric.barrier()
+            torch.distributed.destroy_process_group()
     return out / "model"
+
+
+def _begin(
+    manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path, base: Model | None, *, fresh: bool
+) -> TrainingCohort | None:
+    """The cohort, read on rank 0 for all, with the run folder begun; None if the run is finished already."""
+    settings = RunSettings.of(config, manifest.digest())
+    if fresh and not is_restarted():
+        _delete_outputs(out)
+    resumed = settings.began(out)
+    if (out / "model" / SPEC).is_file():
+        log.info("%s is trained already; --fresh starts over", out)
+        return None
+    cohort = _read_cohort(manifest, config, out, base)
+    if not resumed:
+        write_text(out / "config.yaml", as_yaml(config))
+        settings.begin(out)
+        Provenance.now(seed=config.seed, device=str(fabric.device)).write(out / PROVENANCE_FILE)
+    return cohort
 
 
 def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fresh: bool = False) -> RunConfig:
@@ -117,24 +136,26 @@ def find_lr(manifests: Sequence[Path], config: RunConfig, out: Path) -> float:
 
     Returns:
         The suggested peak rate.
+
+    Raises:
+        RankError: under several processes.
     """
+    if num_ranks() > 1:
+        raise RankError("--find-lr needs one process; leave out --devices, and start it without torchrun")
     config, base = started_from(config)
     manifest = _checked(manifests, config)
     fabric = _fabric(config)
     with locked(out):
-        cohort = _read_cohort(manifest, config, fabric, out, base)
+        cohort = _read_cohort(manifest, config, out, base)
         return lr_range_test(fabric, config, cohort, out)
 
 
-def _read_cohort(
-    manifest: Manifest, config: RunConfig, fabric: Fabric, out: Path, base: Model | None
-) -> TrainingCohort:
+def _read_cohort(manifest: Manifest, config: RunConfig, out: Path, base: Model | None) -> TrainingCohort:
     cache = Path(config.cache) if config.cache else out / "cache"
     scanned, labeled = training_rows(manifest, config)
-    with fabric.rank_zero_first():
-        train_pairs = read_pairs(scanned, config, cache, title="reading train")
-        anatomies = read_anatomies(labeled, config, cache) if labeled else []
-        val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
+    train_pairs = read_pairs(scanned, config, cache, title="reading train")
+    anatomies = read_anatomies(labeled, config, cache) if labeled else []
+    val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
     subjects = intensities(train_pairs, anatomies, config)
     statistics = pool(subjects, config)
     spec = ModelSpec(
@@ -171,16 +192,24 @@ def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:
 
 def _fabric(config: RunConfig) -> Fabric:
     """One device; under `torchrun`, as many as it started processes."""
-    device = pick_device(config.device)
+    device, local = pick_device(config.device), num_local_ranks()
+    num_devices = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, local)
+    if local > num_devices:
+        raise RankError(
+            f"{local} processes need as many devices, and this machine has {num_devices} ({device.type}); start fewer, "
+            "or --set device=cpu"
+        )
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if device.type == "cuda" else "32-true"
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Statistics of a norm are shared by `Optimization`; the first subjects of a large cohort take hours to read.
+    several = DDPStrategy(broadcast_buffers=False, timeout=timedelta(days=1))
     fabric = Fabric(
         accelerator=device.type,
         devices=local,
-        num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // local,
+        num_nodes=num_ranks() // local,
         precision=precision,
+        strategy=several if num_ranks() > 1 else "auto",
     )
     fabric.launch()
     return fabric

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
 from volumetric.config.network import is_window_independent
 from volumetric.learning.pairs import TrainingPair
+from volumetric.learning.ranks import reduced
 from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
@@ -37,34 +39,44 @@ def validate(
     network: nn.Module,
     spec: ModelSpec,
     pairs: Sequence[TrainingPair],
-    device: torch.device,
+    fabric: Fabric,
     *,
     figure: Path | None = None,
     title: str = "",
     whole_volume: bool = False,
 ) -> ValidationScores:
-    """Mean scores over validation subjects.
+    """Mean scores over validation subjects, shared among the ranks.
 
     Args:
-        network: on `device`; put into evaluation mode.
+        network: on the device; put into evaluation mode.
         spec: of the model to be.
         pairs: validation subjects, at least one.
-        device: where to compute.
+        fabric: the device, and the ranks, which all call this.
         figure: PNG of the first subject to write, or None.
         title: of the figure.
-        whole_volume: one pass over each volume, where the memory allows, instead of windows.
+        whole_volume: one pass over each volume instead of windows; the scores are NaN where it does not fit into the
+            memory.
     """
     network.eval()
-    scores = []
-    for pair in pairs:
+    scores, device = np.zeros((len(pairs), 2)), fabric.device
+    for number in range(fabric.global_rank, len(pairs), fabric.world_size):
+        pair = pairs[number]
         mask = pair.mask[0]
         plan = plan_for(spec, mask, device, overlap=spec.overlap, whole_volume=whole_volume)
-        prediction = synthesize(network, spec, pair.sources, mask, plan, device, pair.measured).clip(min=0)
-        scores.append(_score(pair, prediction, spec.data_range))
-        if figure is not None and pair is pairs[0]:
+        try:
+            prediction = synthesize(network, spec, pair.sources, mask, plan, device, pair.measured).clip(min=0)
+        except (RuntimeError, MemoryError) as error:
+            if not whole_volume or not is_out_of_memory(error):
+                raise
+            scores[number:] = np.nan  # not an error of this rank alone, for which the others would wait
+            break
+        scores[number] = _score(pair, prediction, spec.data_range)
+        if figure is not None and number == 0:
             _write_figure(
                 figure, pair, prediction, spec, f"{title}: PSNR {scores[0][0]:.2f} dB, SSIM {scores[0][1]:.3f}"
             )
+    if fabric.world_size > 1:  # the others' rows are 0 here
+        scores = reduced(fabric, torch.from_numpy(scores).to(device)).cpu().numpy()
     psnr, similarity = np.mean(scores, axis=0).tolist()
     return ValidationScores(psnr, similarity)
 
@@ -87,20 +99,15 @@ def _write_figure(path: Path, pair: TrainingPair, prediction: NDArray[np.float32
     )
 
 
-def prefer_whole_volume(
-    network: nn.Module, spec: ModelSpec, pairs: Sequence[TrainingPair], device: torch.device
-) -> bool:
+def prefer_whole_volume(network: nn.Module, spec: ModelSpec, pairs: Sequence[TrainingPair], fabric: Fabric) -> bool:
     """True if one pass over the whole volume scores within 0.05 dB of windows, or better, on the validation subjects.
 
     False without any, for networks that take statistics of the window, and where the memory does not hold it.
     """
     if not pairs or not is_window_independent(spec.network):
         return False
-    try:
-        windows, whole = (validate(network, spec, pairs, device, whole_volume=option) for option in (False, True))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
+    windows, whole = (validate(network, spec, pairs, fabric, whole_volume=option) for option in (False, True))
+    if np.isnan(whole.psnr_db):
         log.warning("one pass over the whole volume does not fit into the memory: infer uses windows")
         return False
     preferred = whole.psnr_db >= windows.psnr_db - WHOLE_VOLUME_LOSS_DB

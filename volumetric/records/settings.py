@@ -57,6 +57,8 @@ class RunSettings(RunConfig, Settings):
 
     training_manifest_sha256: str
     pretrained: str | None = Field(None, exclude_if=lambda value: value is None)
+    max_patches_per_pass: int | None = Field(None, exclude=True)
+    checkpoint_every_s: float = Field(300, exclude=True)
     num_workers: int = Field(0, exclude=True)
     cache: str | None = Field(None, exclude=True)
     tensorboard: bool = Field(False, exclude=True)
