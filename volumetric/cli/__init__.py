@@ -11,6 +11,7 @@ import typer
 from volumetric.cli.compare import compare
 from volumetric.cli.config import config
 from volumetric.cli.discover import discover
+from volumetric.cli.endings import ending, past_typer, print_any_file_name
 from volumetric.cli.evaluate import evaluate
 from volumetric.cli.fetch import fetch
 from volumetric.cli.infer import infer
@@ -19,13 +20,12 @@ from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
 from volumetric.cli.report import report
 from volumetric.cli.train import train
-from volumetric.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
 for verb in (phantom, fetch, discover, prepare, train, models, infer, evaluate, compare, report, config):
-    app.command(no_args_is_help=verb is not models)(verb)
+    app.command(no_args_is_help=verb is not models)(past_typer(verb))
 
 
 def _print_version(version: bool) -> None:
@@ -50,19 +50,15 @@ def volumetric(
 
 
 def main() -> None:
-    """Run a command; what the user can mend is one sentence and exit status 2."""
+    """Run a command; what it raises is one sentence and an exit status where `endings` has them."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("volumetric").setLevel(logging.INFO)
+    print_any_file_name()
     try:
         app()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        end = ending(error)
+        if end is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}; check the path, or choose another --out", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
-        sys.exit(130)
+        print(end.sentence, file=sys.stderr)
+        sys.exit(end.status)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, one_line
 from volumetric.machine import is_out_of_memory
 from volumetric.records.run import HistoryRow
 
@@ -38,13 +39,27 @@ class Progress:
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
-    """Write modules, optimizer state and progress under a temporary name, then rename; called on every rank."""
+    """Write modules, optimizer state and progress under a temporary name, then rename; called on every rank.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     history = [row.model_dump() for row in progress.history]
     plain = {"step": progress.step, "history": history, "best_psnr_db": progress.best_psnr_db}
-    fabric.save(temporary, {**state, "progress": plain})
-    if fabric.is_global_zero:
-        temporary.replace(path)
+    try:
+        fabric.save(temporary, {**state, "progress": plain})
+        if fabric.is_global_zero:
+            temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written ({one_line(error)}); make room on the disk and repeat the "
+            "command, which goes on from the checkpoint before"
+        ) from error
     fabric.barrier()
 
 

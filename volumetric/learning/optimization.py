@@ -61,20 +61,20 @@ class Optimization:
         """Train on a batch; returns the loss before it.
 
         Raises:
-            TrainingError: the loss is not finite, or the memory is too small.
+            TrainingError: the loss or the norm of its gradient is not finite, or the memory is too small.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._network.train()
         with _memory_advice(self._config):
             loss = self._loss(batch["target"], self._network(batch["source"]), batch["mask"])
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss.item()} at step {number}; lower the learning rate, for example "
-                    f"--set optim.lr={lr / 3:.1g}, or look for one with --find-lr"
-                )
+            _check_finite(loss, "loss", number, lr)
             self._fabric.backward(loss)
-            self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._config.optim.clip_norm)
+            norm = self._fabric.clip_gradients(
+                self._network, self._optimizer, max_norm=self._config.optim.clip_norm, error_if_nonfinite=False
+            )
+            if norm is not None and self._config.precision != "16-mixed":  # whose scaler leaves such a step out
+                _check_finite(norm, "norm of the gradient", number, lr)
             self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.update_parameters(self._module)
@@ -102,6 +102,14 @@ def learning_rate(optim: OptimConfig, step: int) -> float:
     if step < warmup:
         return optim.lr * (step + 1) / warmup
     return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, optim.num_steps - warmup)))
+
+
+def _check_finite(value: Tensor, name: str, step: int, lr: float) -> None:
+    if not torch.isfinite(value):
+        raise TrainingError(
+            f"the {name} is {value.item()} at step {step}; lower the learning rate, for example --set "
+            f"optim.lr={lr / 3:.1g}, or look for one with --find-lr"
+        )
 
 
 def _toward(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
