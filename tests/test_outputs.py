@@ -1,8 +1,10 @@
+import errno
 import subprocess
 import sys
 
 import pytest
 
+from volumetric.errors import file_problem
 from volumetric.outputs import (
     OutputError,
     hash_file,
@@ -23,6 +25,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     with pytest.raises(OSError, match="disk full"):
         write_bytes(tmp_path / "a", b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_item_11_a_full_disk_names_the_file_and_leaves_no_other(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_bytes(tmp_path / "table.csv", b"new")
+    assert caught.value.filename == str(tmp_path / "table.csv")
+    assert list(tmp_path.iterdir()) == []
+    assert file_problem(caught.value) == (
+        f"{tmp_path / 'table.csv'}: No space left on device; make room on the disk, then repeat the command, which "
+        "goes on from what is finished"
+    )
+
+
+def test_item_18_a_name_that_is_not_utf_8_is_written_in_ascii(tmp_path):
+    write_csv(tmp_path / "table.csv", [{"path": "caf\udce9/ä"}])
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "path\ncaf\\udce9/ä\n"
 
 
 def test_a_folder_where_a_file_is_written_is_named(tmp_path):

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,9 +80,10 @@ class ManifestRow:
                 f"subject {self.name}: no `{column}` is given; fill the column, or leave this subject out"
             )
         path = self.paths[column]
-        if not path.is_file():
-            raise ManifestError(f"subject {self.name}: the `{column}` file {path} does not exist; correct the path")
-        return path
+        with suppress(OSError):  # a name too long for the system
+            if path.is_file():
+                return path
+        raise ManifestError(f"subject {self.name}: the `{column}` file {path} does not exist; correct the path")
 
 
 @dataclass(frozen=True)

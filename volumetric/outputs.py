@@ -28,6 +28,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         OutputError: a folder stands where the file belongs.
+        OSError: it cannot be written; the error names it, and not the temporary file.
     """
     if path.is_dir():
         raise OutputError(f"{path}: a folder stands where a file is to be written; rename or remove it")
@@ -39,13 +40,18 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, text.encode())
+    """`write_bytes` of UTF-8 text; of a file name that is no UTF-8, the odd bytes are written as `\\udcXX`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 import csv
 
+import pytest
 from typer.testing import CliRunner
 
 from volumetric.cli import app
@@ -64,3 +65,18 @@ def test_seeds_have_a_table_of_their_own(tmp_path):
 def test_help_has_an_example():
     out = volumetric("--help")
     assert "volumetric compare runs/old runs/new" in " ".join(out.split())
+
+
+def test_an_unknown_region_is_answered_by_the_list(tmp_path):
+    tables = [write(tmp_path / name / "per_subject.csv", shift) for name, shift in (("a", 0), ("b", 1))]
+    for named in (tables, tables[:1]):
+        result = CliRunner().invoke(app, ["compare", *map(str, named), "--region", "foo"])
+        assert str(result.exception) == f"--region foo: {tables[0]} has no such region; it has brain"
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "definitions.json"])
+def test_item_12_a_folder_in_the_place_of_a_file_does_not_count_as_absent(tmp_path, name):
+    table = write(tmp_path / "a" / "per_subject.csv", 1)
+    table.with_name(name).mkdir()
+    result = CliRunner().invoke(app, ["compare", str(table)])
+    assert f"{table.with_name(name)}: a folder or a pipe stands where a file belongs" in str(result.exception)

@@ -1,8 +1,12 @@
 """`volumetric infer` through the command line: what it refuses, what it makes again, and what costs one subject."""
 
 import csv
+import errno
 import json
+import math
+import os
 import shutil
+import struct
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +15,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import brain_pair, write_cohort
+from tests.conftest import brain_pair, oblique_affine, write_cohort
 from volumetric.cli import main
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
@@ -210,6 +214,10 @@ def test_a_model_that_makes_no_image_gives_a_failed_row_and_no_file(
         ({"target_map": {"center": 0.0, "scale": 0.0}}, "`target_map.scale`"),
         ({"sources": []}, "`sources`"),
         ({"sources": ["t1w", "pdw"]}, "no pdw"),
+        ({"sources": ["t1w", "t1w"]}, "must all differ"),
+        ({"target": "t1w"}, "must all differ"),
+        ({"spacing_mm": [1e-9, 1e-9, 1e-9]}, "`spacing_mm.0`"),
+        ({"format_version": "1"}, "format_version is '1', this version of volumetric reads 1"),
     ],
 )
 def test_numbers_of_a_model_outside_their_range_are_named(infer, scans, run_folder, tmp_path, numbers, where):
@@ -218,6 +226,7 @@ def test_numbers_of_a_model_outside_their_range_are_named(infer, scans, run_fold
     assert status == 2
     assert error.startswith(f"error: {model / 'model.yaml'}: ")
     assert where in error
+    assert "``" not in error
 
 
 # (e) The hash of a source is that of the bytes that were read.
@@ -372,3 +381,94 @@ def test_the_output_is_named_on_standard_output(infer, scans, tmp_path, capsys, 
         main()
     assert stop.value.code == 0
     assert Path(capsys.readouterr().out.strip()) == out / "predictions.csv"
+
+
+# Items 9 to 18 of the outside attack, by the command line.
+
+
+def test_item_9_hostile_headers_cost_their_row_and_the_others_go_on(infer, tmp_path):
+    whole = nib.Nifti1Image(brain_pair(0)[0].array, oblique_affine()).to_bytes()
+    hostile = {
+        "datatype": (70, "<h", 511),
+        "axes": (40, "<h", 255),
+        "offset": (108, "<f", math.inf),
+        "far": (292, "<f", 1e30),
+        "size": (280, "<f", 1e15),
+        "units": (76, "<f", 1.0),
+    }
+    files = {name: tmp_path / f"{name}.nii" for name in hostile}
+    for name, (start, kind, value) in hostile.items():
+        changed = bytearray(whole)
+        struct.pack_into(kind, changed, start, value)
+        files[name].write_bytes(changed)
+    files["short"] = tmp_path / "short.nii"
+    files["short"].write_bytes(whole[:200])
+    status, error = infer(manifest(tmp_path, **files))
+    assert status == 1
+    assert "Traceback" not in error
+    rows = table(tmp_path / "out")
+    assert rows.pop("units")["status"] == "ok"
+    assert {row["status"] for row in rows.values()} == {"failed"}
+    assert all(row["error"].startswith(f"{files[name]}: ") for name, row in rows.items())
+
+
+def test_item_11_a_name_that_is_too_long_costs_its_row(infer, scans, tmp_path):
+    long = tmp_path / ("x" * 300)
+    status, error = infer(manifest(tmp_path, good=scans[0], **{"s" * 300: scans[0]}, far=long))
+    assert status == 1
+    assert "Traceback" not in error
+    rows = table(tmp_path / "out")
+    assert rows["good"]["status"] == "ok"
+    assert "File name too long; give it a shorter name" in rows["s" * 300]["error"]
+    assert "does not exist; correct the path" in rows["far"]["error"]
+
+
+def test_item_11_a_full_disk_is_one_sentence_that_names_the_file(infer, scans, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    status, error = infer(scans[0])
+    file = tmp_path / "out" / "dataset_description.json"
+    assert (status, error.splitlines()[-1][: len(f"error: {file}")]) == (2, f"error: {file}")
+    assert "No space left on device; make room on the disk" in error
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_item_12_a_damaged_sidecar_is_named_once(infer, scans, tmp_path, caplog):
+    infer(scans[0])
+    (sidecar,) = (tmp_path / "out").rglob("*_T2w.json")
+    sidecar.write_text("{")
+    assert infer(scans[0])[0] == 0
+    assert caplog.text.count(str(sidecar)) == 1
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "timings.csv"])
+def test_item_12_a_pipe_in_the_place_of_a_table_does_not_hang(infer, scans, tmp_path, caplog, name):
+    infer(scans[0])
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+    (tmp_path / "out" / name).unlink()
+    os.mkfifo(tmp_path / "out" / name)
+    assert infer(scans[0])[0] == 0
+    assert f"{name}: a folder or a pipe stands where a file belongs; it is made again" in caplog.text
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+
+
+def test_item_15_a_field_of_over_131072_characters_is_one_sentence(infer, tmp_path):
+    (tmp_path / "long.csv").write_text(f"subject_id,t1w\n{'x' * 140_000},a.nii.gz\n")
+    status, error = infer(tmp_path / "long.csv")
+    assert status == 2
+    assert error.startswith(f"error: {tmp_path / 'long.csv'}: not a readable CSV file (field larger than field limit")
+
+
+def test_item_18_a_scan_whose_name_is_not_utf_8_is_synthesized_and_skipped_the_next_time(infer, scans, tmp_path):
+    scan = tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"sc\xff_t1w.nii.gz")
+    scan.parent.mkdir()
+    shutil.copy(scans[0], scan)
+    assert infer(scan)[0] == 0
+    (row,) = table(tmp_path / "out").values()
+    assert (row["subject_id"], row["status"]) == ("sc\\udcff", "ok")
+    (image,) = (tmp_path / "out").rglob("*.nii.gz")
+    made = image.stat().st_mtime_ns
+    assert infer(scan)[0] == 0
+    assert image.stat().st_mtime_ns == made

@@ -1,12 +1,16 @@
+import errno
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from tests.conftest import TINY
+from volumetric.cli import main
 from volumetric.config.shipped import shipped
+from volumetric.learning.losses import MaskedLoss
 
 
 def volumetric(*arguments, **options):
@@ -95,3 +99,55 @@ def test_from_names_a_folder_that_holds_no_model(cohort, tmp_path):
     result = volumetric("train", cohort, "--from", tmp_path, "--out", tmp_path / "run")
     assert result.returncode == 2
     assert f"{tmp_path}: no model.yaml there" in result.stderr
+
+
+@pytest.fixture
+def train(monkeypatch, capsys, cohort, tmp_path):
+    """The command in this process, two steps into `tmp_path/new`; exit status and standard error."""
+
+    def run():
+        command = ["volumetric", "train", cohort, "--config", "tiny", "--out", tmp_path / "new",
+                   "--set", "optim.num_steps=2", "--set", "validation.every_steps=1"]  # fmt: skip
+        monkeypatch.setattr("sys.argv", [str(word) for word in command])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            raise SystemExit(0)
+        return stop.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+def test_item_14_a_gradient_that_is_not_finite_has_the_advice_of_a_loss_that_is_not(train, monkeypatch):
+    loss = MaskedLoss.__call__
+
+    def without_gradient(self, truth, prediction, mask):
+        return loss(self, truth, prediction, mask) + (0 * prediction).sum().sqrt()
+
+    monkeypatch.setattr(MaskedLoss, "__call__", without_gradient)
+    status, error = train()
+    assert status == 2
+    assert "error: the norm of the gradient is nan at step 0; lower the learning rate, for example --set" in error
+
+
+def test_item_11_a_disk_that_is_full_at_a_checkpoint_is_named_and_the_training_goes_on_later(
+    train, monkeypatch, tmp_path
+):
+    save, saved = Fabric.save, []
+
+    def full_at_the_second(self, path, state):
+        saved.append(path)
+        save(self, path, state)
+        if len(saved) > 1:
+            path.write_bytes(path.read_bytes()[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Fabric, "save", full_at_the_second)
+    status, error = train()
+    assert status == 2
+    folder = tmp_path / "new" / "checkpoints"
+    assert f"error: {folder / 'last.ckpt'}: the checkpoint cannot be written ([Errno 28] No space left" in error
+    assert "make room on the disk and repeat the command" in error
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt"}
+    monkeypatch.setattr(Fabric, "save", save)
+    assert train()[0] == 0
+    assert (tmp_path / "new" / "model" / "model.yaml").is_file()

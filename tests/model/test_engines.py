@@ -205,6 +205,21 @@ def test_the_conversion_of_another_model_is_not_trusted(tmp_path, caplog):
     assert (folders["a"] / "network.bin").read_bytes() == own
 
 
+def test_a_whole_conversion_is_not_deleted_for_want_of_memory(tmp_path, monkeypatch):
+    net = network(NETWORKS["unet"])
+    windows = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+    engine(net, "openvino", cache=tmp_path)(windows)
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+    def full(*_):
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr(openvino.OpenVINO, "_check", full)
+    with pytest.raises(EngineError, match="bad_alloc"):
+        engine(net, "openvino", cache=tmp_path)(windows)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == whole
+
+
 def test_a_conversion_that_openvino_cannot_read_is_made_again(tmp_path):
     """A graph that is no graph, with a checksum that says it is whole."""
     net = network(NETWORKS["unet"])

@@ -1,6 +1,7 @@
 """Files of the project's own: what was written is read, and anything else is one sentence."""
 
 import json
+import os
 
 import pytest
 
@@ -68,3 +69,20 @@ def test_bytes_that_are_no_text_and_files_that_are_absent(tmp_path, caplog):
         Note.read(tmp_path / "absent.json")
     assert Note.read_if_usable(tmp_path / "absent.json") is None
     assert "absent" not in caplog.text
+
+
+def test_item_12_a_pipe_and_a_name_too_long_do_not_stop_a_reader(tmp_path, caplog):
+    os.mkfifo(tmp_path / "note.json")
+    with pytest.raises(RecordError, match="a folder or a pipe stands where a file belongs; mend it here"):
+        Note.read(tmp_path / "note.json", remedy="mend it here")
+    assert Note.read_if_usable(tmp_path / "note.json", silent=True) is None
+    assert not caplog.text
+    assert Note.read_if_usable(tmp_path / ("n" * 300)) is None
+    with pytest.raises(RecordError, match="there is no such file; repeat `volumetric note`"):
+        Note.read(tmp_path / ("n" * 300))
+
+
+def test_a_version_that_is_text_is_quoted(tmp_path):
+    (tmp_path / "note.json").write_text('{"format_version": "1"}')
+    with pytest.raises(RecordError, match="format_version is '1', this version of volumetric reads 1"):
+        Note.read(tmp_path / "note.json")

@@ -53,5 +53,5 @@ def test_a_damaged_table_is_named_with_its_problem_and_the_way_out(tmp_path, con
 def test_a_table_that_is_absent_or_a_folder(tmp_path):
     with pytest.raises(RecordError, match="there is no such file"):
         Score.read_table(tmp_path / "absent.csv")
-    with pytest.raises(RecordError, match="not a readable CSV file"):
+    with pytest.raises(RecordError, match="a folder or a pipe stands where a file belongs"):
         Score.read_table(tmp_path)

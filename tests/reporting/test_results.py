@@ -1,5 +1,7 @@
 """Evaluations with all files, with the table alone, and damaged ones."""
 
+import shutil
+
 import pytest
 
 from tests.reporting.conftest import rows_of, summary_of, write_evaluation, write_table
@@ -70,3 +72,27 @@ def test_damaged_json_and_a_folder_that_is_none_are_named(tmp_path):
     (tmp_path / "definitions.json").write_text("{")
     with pytest.raises(InputError, match="not readable JSON"):
         read_results(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "definitions.json", "summary.csv"])
+def test_item_12_a_folder_in_the_place_of_a_file_of_the_evaluation_does_not_count_as_absent(evaluation, tmp_path, name):
+    evaluation = shutil.copytree(evaluation, tmp_path / "metrics")
+    (evaluation / name).unlink()
+    (evaluation / name).mkdir()
+    with pytest.raises(InputError, match=rf"{name}: a folder or a pipe stands where a file belongs; .*volumetric eval"):
+        read_results(evaluation)
+
+
+def test_item_12_a_damaged_file_of_the_run_names_a_way_out_that_report_has(evaluation, tmp_path):
+    run = shutil.copytree(evaluation.parent, tmp_path / "run")
+    (run / "settings.json").write_text("{")
+    with pytest.raises(
+        InputError, match=r"settings\.json: not readable JSON .*; rename it to report without"
+    ) as caught:
+        read_results(run)
+    assert "--fresh" not in str(caught.value)
+    (run / "settings.json").unlink()
+    (run / "history.csv").unlink()
+    (run / "history.csv").mkdir()
+    with pytest.raises(InputError, match=r"history\.csv: a folder or a pipe stands where a file belongs"):
+        read_results(run)

@@ -23,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, file_problem
 from volumetric.interrupts import check, children_killed_on_error, children_unsignaled, end_with_parent
 from volumetric.machine import is_out_of_memory, num_cores
 
@@ -263,8 +263,10 @@ class _Steps(Generic[ItemT, LoadedT, ResultT, RecordT]):
         start = time.perf_counter()
         try:
             yield
-        except (InputError, OSError) as error:
+        except InputError as error:
             self._outcome = Outcome(self._name, "failed", error=str(error) or type(error).__name__)
+        except OSError as error:
+            self._outcome = Outcome(self._name, "failed", error=file_problem(error))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

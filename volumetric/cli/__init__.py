@@ -12,6 +12,7 @@ import typer
 from volumetric.cli.compare import compare
 from volumetric.cli.config import config
 from volumetric.cli.discover import discover
+from volumetric.cli.endings import ending, past_typer, print_any_file_name
 from volumetric.cli.evaluate import evaluate
 from volumetric.cli.fetch import fetch
 from volumetric.cli.infer import infer
@@ -20,14 +21,13 @@ from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
 from volumetric.cli.report import report
 from volumetric.cli.train import train
-from volumetric.errors import InputError
 from volumetric.interrupts import Interruption, interruptible, say_last_words
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
 for verb in (phantom, fetch, discover, prepare, train, models, infer, evaluate, compare, report, config):
-    app.command(no_args_is_help=verb is not models)(verb)
+    app.command(no_args_is_help=verb is not models)(past_typer(verb))
 
 
 def _print_version(version: bool) -> None:
@@ -52,9 +52,10 @@ def volumetric(
 
 
 def main() -> None:
-    """Run a command; what the user can mend is one sentence and exit status 2."""
+    """Run a command; what it raises is one sentence and an exit status where `endings` has them."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("volumetric").setLevel(logging.INFO)
+    print_any_file_name()
     with interruptible(_last_words(sys.argv[1:])):
         _run()
 
@@ -62,14 +63,12 @@ def main() -> None:
 def _run() -> None:
     try:
         app()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        end = ending(error)
+        if end is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}; check the path, or choose another --out", file=sys.stderr)
-        sys.exit(2)
+        print(end.sentence, file=sys.stderr)
+        sys.exit(end.status)
     except Interruption as interruption:
         say_last_words()
         sys.exit(interruption.status)

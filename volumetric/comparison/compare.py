@@ -73,11 +73,14 @@ def compare(
         seed: of the bootstrap.
 
     Raises:
-        InputError: a table that is none, tables that must not be compared, or an unknown metric, method or label.
+        InputError: a table that is none, tables that must not be compared, or an unknown metric, method, region or
+            label.
     """
     if not metrics or not tables:
         raise CompareError("give at least one table and one --metric")
     opened = open_tables(tables, labels)
+    for table in opened:
+        table.check_region(region)
     compared = [compared_metric(name, opened) for name in dict.fromkeys(metrics)]
     pairs, groups, notes = (
         _methods_of(opened[0], region, method, methods, baseline)

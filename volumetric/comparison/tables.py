@@ -59,6 +59,16 @@ class ComparedTable:
         """Sessions with status `failed`."""
         return list(dict.fromkeys(row.key for row in self.scores.rows if row.status == "failed"))
 
+    def check_region(self, region: str) -> None:
+        """Check that a region was scored, where any was.
+
+        Raises:
+            ScoresError: it was not; the message lists those that were.
+        """
+        regions = list(dict.fromkeys(row.region for row in self._scored()))
+        if regions and region not in regions:
+            raise ScoresError(f"--region {region}: {self.path} has no such region; it has {', '.join(regions)}")
+
     def methods(self, region: str) -> list[str]:
         """The methods with scored rows in a region."""
         return list(dict.fromkeys(row.method for row in self._scored() if row.region == region))
@@ -154,8 +164,8 @@ def _read(path: Path, label: str) -> ComparedTable:
         label,
         path,
         ScoreTable.read(path),
-        EvaluationInfo.read(info).run if info.is_file() else None,
-        Definitions.read(definitions).metrics if definitions.is_file() else {},
+        EvaluationInfo.read(info).run if info.exists() else None,
+        Definitions.read(definitions).metrics if definitions.exists() else {},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -17,6 +18,16 @@ Millimeters = Annotated[float, Field(ge=0.2, le=6)]
 PatchSide = Annotated[int, Field(ge=8, le=1024)]
 
 
+def check_contrasts(sources: Sequence[str], target: str) -> None:
+    """Check that a model predicts none of its sources, and takes none twice.
+
+    Raises:
+        ValueError: it does.
+    """
+    if len({*sources, target}) <= len(sources):
+        raise ValueError(f"the sources {list(sources)} and the target '{target}' must all differ")
+
+
 class TaskConfig(Section):
     """Contrasts of the sources and of the target."""
 
@@ -25,8 +36,7 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        if self.target in self.sources or len(set(self.sources)) < len(self.sources):
-            raise ValueError(f"the sources {list(self.sources)} and the target '{self.target}' must all differ")
+        check_contrasts(self.sources, self.target)
         return self
 
 

@@ -46,6 +46,7 @@ from volumetric.records.settings import SETTINGS_FILE, PhantomSettings, Preparat
 log = logging.getLogger(__name__)
 
 _GB_A_JOB = 2.5
+_RUN_REMEDY = "train again with --fresh, or move the predictions out of this folder"
 _METRICS = {**METRICS, **DOWNSTREAM}
 
 
@@ -192,17 +193,14 @@ def _run_identity(predictions: Path) -> RunIdentity | None:
         EvaluationError: its settings are damaged.
     """
     file = predictions.absolute().parent / SETTINGS_FILE
-    if not file.is_file():
+    if not file.exists():
         return None
     try:
-        settings = RunSettings.read(file)
+        settings = RunSettings.read(file, remedy=_RUN_REMEDY)
     except RecordError as error:
         if any(_reads(kind, file) for kind in (PreparationSettings, PhantomSettings)):
             return None
-        raise EvaluationError(
-            f"{str(error).removesuffix(f'; {RunSettings.REMEDY}')}; train again with --fresh, or move the predictions "
-            "out of this folder"
-        ) from error
+        raise EvaluationError(str(error)) from error
     # What the file holds, so that a field that a later version adds changes no hash.
     rest = settings.model_dump(mode="json", exclude={"seed"}, exclude_unset=True)
     return RunIdentity(seed=settings.seed, settings_sha256=hash_json(rest), folder=str(file.parent))

@@ -168,7 +168,7 @@ def _with_sidecars(folder: Path, table: Mapping[SessionKey, PredictionRow]) -> P
     damaged: dict[SessionKey, str] = {}
     for key, row in table.items():
         path = sidecar_path(folder / row.path)
-        if row.status == "failed" or not path.is_file():
+        if row.status == "failed" or not path.exists():
             continue
         try:
             sidecar = PredictionSidecar.read(path)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def cached(cache: Path, key: str, names: Collection[str], make: Callable[[], Map
         `cache/key`, holding one `NAME.npy` an array; whole, since it was renamed into place.
 
     Raises:
-        CacheError: the disk is full.
+        CacheError: the disk is full, or cannot be written.
     """
     folder = cache / key
     if _is_whole(folder, names):
@@ -62,6 +62,11 @@ def cached(cache: Path, key: str, names: Collection[str], make: Callable[[], Map
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another process was first
             temporary.rename(folder)
+    except OSError as error:
+        raise CacheError(
+            f"{cache}: the volumes of a subject cannot be kept ({one_line(error)}); make room, or name a folder on "
+            "another disk with --set cache=FOLDER"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, one_line
 from volumetric.machine import is_out_of_memory
 from volumetric.records.run import HistoryRow
 
@@ -41,19 +42,31 @@ class Progress:
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progress: Progress) -> None:
-    """Write modules, optimizer state and progress under a temporary name, then rename; rank 0 does."""
+    """Write modules, optimizer state and progress under a temporary name, then rename; rank 0 does.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder cannot be written.
+    """
     if not fabric.is_global_zero:
         return
     temporary = path.with_name(f".{path.name}.tmp")
     plain = {**vars(progress), "history": [row.model_dump() for row in progress.history]}
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         fabric.strategy.save_checkpoint(temporary, {**state, "progress": plain})  # fabric.save waits for all ranks
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written ({one_line(error)}); make room on the disk and repeat the "
+            "command, which goes on from the checkpoint before"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Progress:

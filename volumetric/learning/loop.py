@@ -61,7 +61,7 @@ def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out:
     """
     optimization = Optimization(fabric, config, cohort.spec, pretrained=cohort.pretrained)
     last, best = out / "checkpoints" / "last.ckpt", out / "checkpoints" / "best.ckpt"
-    progress = optimization.restore(last) if last.is_file() else Progress()
+    progress = optimization.restore(last) if last.exists() else Progress()
     log.info(
         f"{config.network.name}: {num_parameters(optimization.averaged):,} parameters, {len(cohort.train)} training "
         f"and {len(cohort.val)} validation subjects, on {fabric.world_size} x {fabric.device}, "

@@ -64,19 +64,19 @@ class Optimization:
         """Train on a batch, and count the step and its loss; an interruption leaves all of it done, or nothing.
 
         Raises:
-            TrainingError: the loss is not finite, or the memory is too small.
+            TrainingError: the loss or the norm of its gradient is not finite, or the memory is too small.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._network.train()
         with _memory_advice(self._config), held() if self._forward_changes_buffers else nullcontext():
             loss = self._add_up_gradients(batch)
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at step {progress.step}; lower the learning rate, for example "
-                    f"--set optim.lr={lr / 3:.1g}, or look for one with --find-lr"
-                )
-            self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._config.optim.clip_norm)
+            _check_finite(loss, "loss", progress.step, lr)
+            norm = self._fabric.clip_gradients(
+                self._network, self._optimizer, max_norm=self._config.optim.clip_norm, error_if_nonfinite=False
+            )
+            if norm is not None and self._config.precision != "16-mixed":  # whose scaler leaves such a step out
+                _check_finite(float(norm), "norm of the gradient", progress.step, lr)
             with held():
                 self._optimizer.step()
                 self._optimizer.zero_grad()
@@ -134,6 +134,14 @@ def learning_rate(optim: OptimConfig, step: int) -> float:
     if step < warmup:
         return optim.lr * (step + 1) / warmup
     return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, optim.num_steps - warmup)))
+
+
+def _check_finite(value: float, name: str, step: int, lr: float) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the {name} is {value} at step {step}; lower the learning rate, for example --set "
+            f"optim.lr={lr / 3:.1g}, or look for one with --find-lr"
+        )
 
 
 def _toward(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from volumetric.batch.subjects import progress
 from volumetric.config.run import RunConfig
-from volumetric.errors import InputError
+from volumetric.errors import InputError, file_problem
 from volumetric.learning.cache import cached, mapped
 from volumetric.learning.data import volume_transforms
 from volumetric.learning.pairs import TrainingPair, volume_arrays
@@ -51,7 +51,7 @@ def read_pairs(rows: Sequence[ManifestRow], config: RunConfig, cache: Path, *, t
             try:
                 pairs.append(_read_pair(row, config, cache))
             except (InputError, OSError) as error:
-                text = str(error)
+                text = file_problem(error) if isinstance(error, OSError) else str(error)
                 problems.append(text if text.startswith("subject ") else f"subject {row.name}: {text}")
             advance(row.name)
     if problems:

@@ -19,6 +19,7 @@ from volumetric.model.spec import SPEC as SPEC
 from volumetric.model.spec import WEIGHTS, ModelError, ModelSpec, parse_spec
 from volumetric.outputs import hash_bytes, write_bytes, write_text
 
+_COPY = "copy the model folder again"
 _DEFAULTS = InferenceOptions()
 
 
@@ -75,12 +76,14 @@ def _load_weights(network: nn.Module, weights: bytes, path: Path) -> None:
             raise RuntimeError(f"{other[0]} holds {tensors[other[0]].dtype} numbers, expected {own[other[0]].dtype}")
         network.load_state_dict(tensors, strict=False)  # the second names of shared tensors are missing
     except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: the weights do not fit {SPEC} or are damaged ({one_line(error)})") from error
+        raise ModelError(
+            f"{path}: the weights do not fit {SPEC} or are damaged ({one_line(error)}); {_COPY}"
+        ) from error
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise ModelError(
             f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinite numbers (the first is {broken[0]}); "
-            "copy the model folder again, or train anew with a lower optim.lr"
+            f"{_COPY}, or train anew with a lower optim.lr"
         )
 
 

@@ -11,16 +11,17 @@ from volumetric.config.choices import MaskKind
 from volumetric.config.document import ConfigError, load_yaml
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
-from volumetric.config.run import Contrast, PatchSide, SourceNormalization
+from volumetric.config.run import Contrast, Millimeters, PatchSide, SourceNormalization, check_contrasts
 from volumetric.config.section import Section
-from volumetric.errors import InputError
+from volumetric.errors import InputError, first_problem
+from volumetric.imaging.header import VOXEL_SIZE_LIMITS_MM
 from volumetric.imaging.intensity import INTENSITY_SCALE
 from volumetric.imaging.normalization import LANDMARKS
 
 WEIGHTS = "model.safetensors"
 SPEC = "model.yaml"
 FORMAT_VERSION = 1
-_Side = Annotated[float, Field(gt=0, le=100)]
+_Side = Annotated[float, Field(ge=VOXEL_SIZE_LIMITS_MM[0], le=VOXEL_SIZE_LIMITS_MM[1])]
 _SpacingMm = tuple[_Side, _Side, _Side]
 _Quantiles = tuple[float, float, float, float, float]
 
@@ -101,7 +102,7 @@ class ModelSpec(Section):
     format_version: Literal[1] = 1
     sources: tuple[Contrast, ...] = Field(min_length=1)
     target: Contrast
-    spacing_mm: _SpacingMm | None
+    spacing_mm: tuple[Millimeters, Millimeters, Millimeters] | None
     mask: MaskSpec = MaskSpec()
     preparation: PreparationConfig | None = Field(
         None, description="recipe the training scans were prepared by; null: as they came"
@@ -134,6 +135,11 @@ class ModelSpec(Section):
     versions: dict[str, str]
     weights_license: str | None = Field(None, description="to be filled in by whoever shares the model")
     training_data_license: str | None = Field(None, description="to be filled in by whoever shares the model")
+
+    @model_validator(mode="after")
+    def _contrasts_differ(self) -> Self:
+        check_contrasts(self.sources, self.target)
+        return self
 
     @model_validator(mode="after")
     def _every_source_has_its_map(self) -> Self:
@@ -169,13 +175,11 @@ def parse_spec(data: bytes, path: Path) -> ModelSpec:
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:
             raise ModelError(
-                f"{path}: format_version is {version}, this version of volumetric reads {FORMAT_VERSION}; "
+                f"{path}: format_version is {version!r}, this version of volumetric reads {FORMAT_VERSION}; "
                 "use the version that wrote the model (named under `versions` in the file)"
             )
         return ModelSpec.model_validate(content)
     except (ConfigError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a YAML file of a model; copy the model folder again") from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ModelError(f"{path}: `{where}`: {problem['msg']}; copy the model folder again") from error
+        raise ModelError(f"{path}: {first_problem(error)}; copy the model folder again") from error

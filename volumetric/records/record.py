@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from volumetric.errors import InputError
+from volumetric.errors import InputError, first_problem
 from volumetric.outputs import write_json
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,25 @@ log = logging.getLogger(__name__)
 
 class RecordError(InputError):
     """A file of the project's own that cannot be used."""
+
+
+class AbsentError(RecordError):
+    """A file of the project's own that is not there."""
+
+
+def check_regular(path: Path, remedy: str) -> None:
+    """Check that a path is a file: a pipe would never end, and a folder is nothing to read.
+
+    Raises:
+        RecordError: it is none.
+        AbsentError: there is nothing, or the name is too long for the system.
+    """
+    with suppress(OSError):
+        if path.is_file():
+            return
+        if path.exists():
+            raise RecordError(f"{path}: a folder or a pipe stands where a file belongs; {remedy}")
+    raise AbsentError(f"{path}: there is no such file; {remedy}")
 
 
 class Record(BaseModel):
@@ -34,40 +54,40 @@ class Record(BaseModel):
     format_version: int = 1
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file of this kind.
+    def read(cls, path: Path, *, remedy: str | None = None) -> Self:
+        """Read a file of this kind; `remedy` is the way out that an error names, `REMEDY` without one.
 
         Raises:
             RecordError: no such file, not JSON, another format version, or content of another kind.
         """
+        remedy = remedy or cls.REMEDY
+        check_regular(path, remedy)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"not readable JSON ({error})"
-            raise RecordError(f"{path}: {reason}; {cls.REMEDY}") from error
+            raise RecordError(f"{path}: not readable JSON ({error}); {remedy}") from error
         if not isinstance(content, dict):
-            raise RecordError(f"{path}: expected a JSON object, got {type(content).__name__}; {cls.REMEDY}")
+            raise RecordError(f"{path}: expected a JSON object, got {type(content).__name__}; {remedy}")
         version, expected = content.get("format_version"), cls.model_fields["format_version"].default
         if version != expected:
             raise RecordError(
-                f"{path}: format_version is {version}, this version of volumetric reads {expected}; {cls.REMEDY}"
+                f"{path}: format_version is {version!r}, this version of volumetric reads {expected}; {remedy}"
             )
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"]))
-            raise RecordError(f"{path}: `{where}`: {problem['msg']}; {cls.REMEDY}") from error
+            raise RecordError(f"{path}: {first_problem(error)}; {remedy}") from error
 
     @classmethod
-    def read_if_usable(cls, path: Path) -> Self | None:
-        """Read a file that can be made again: None where it is absent, or damaged, which is logged."""
-        if not path.is_file():
-            return None
+    def read_if_usable(cls, path: Path, *, silent: bool = False) -> Self | None:
+        """Read a file that can be made again: None where it is absent, or damaged, which is logged unless `silent`."""
         try:
-            return cls.read(path)
+            return cls.read(path, remedy="it is made again")
+        except AbsentError:
+            return None
         except RecordError as error:
-            log.warning("%s; it is made again", str(error).removesuffix(f"; {cls.REMEDY}"))
+            if not silent:
+                log.warning("%s", error)
             return None
 
     def write(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from volumetric.outputs import write_csv
-from volumetric.records.record import RecordError
+from volumetric.records.record import AbsentError, RecordError, check_regular
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,10 @@ class TableRow(BaseModel):
     @classmethod
     def read_if_usable(cls, path: Path) -> list[Self] | None:
         """Read a table that can be made again: None where it is absent, or damaged, which is logged."""
-        if not path.exists():
-            return None
         try:
             return cls.read_table(path)
+        except AbsentError:
+            return None
         except RecordError as error:
             log.warning("%s; it is made again", str(error).removesuffix(f"; {cls.REMEDY}"))
             return None
@@ -141,6 +141,7 @@ def read_cells(
     Raises:
         RecordError: no such file, not a CSV, or a row with more cells than columns.
     """
+    check_regular(path, remedy)
     try:
         with path.open(newline="", encoding=encoding) as file:
             text = file.read()
@@ -148,8 +149,6 @@ def read_cells(
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         records = list(reader)
-    except FileNotFoundError as error:
-        raise RecordError(f"{path}: there is no such file; {remedy}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
     _check_text(path, text, remedy, must_end=overlong is None)

@@ -23,6 +23,8 @@ from volumetric.records.scores import MODEL, SCORES_FILE, SUMMARY_FILE, ScoreRow
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
 from volumetric.records.table import SessionKey
 
+_WITHOUT = "rename it to report without the settings of the training, or train again into another folder"
+
 
 class ResultsError(InputError):
     """A folder that holds no evaluation, or an empty one."""
@@ -127,9 +129,9 @@ def read_results(folder: Path) -> EvaluationResults:
     if not table.rows:
         raise ResultsError(f"{scores}: the table has no rows; {ScoreRow.REMEDY}")
     summary, definitions, info = (evaluation / name for name in (SUMMARY_FILE, DEFINITIONS_FILE, INFO_FILE))
-    notes = [f"{path} is absent." for path in (summary, definitions, info) if not path.is_file()]
-    meanings = Definitions.read(definitions).metrics if definitions.is_file() else {}
-    evaluation_info = EvaluationInfo.read(info) if info.is_file() else None
+    notes = [f"{path} is absent." for path in (summary, definitions, info) if not path.exists()]
+    meanings = Definitions.read(definitions).metrics if definitions.exists() else {}
+    evaluation_info = EvaluationInfo.read(info) if info.exists() else None
     run = _read_run(folder, evaluation_info)
     if run is None:
         notes.append(f"There is no {HISTORY_FILE} of a training run, so there are no training curves.")
@@ -137,7 +139,7 @@ def read_results(folder: Path) -> EvaluationResults:
     return EvaluationResults(
         folder=evaluation,
         table=table,
-        summary=SummaryRow.read_table(summary) if summary.is_file() else (),
+        summary=SummaryRow.read_table(summary) if summary.exists() else (),
         metrics=[MetricColumn.of(name, meanings.get(name)) for name in table.metrics],
         info=evaluation_info,
         run=run,
@@ -165,15 +167,15 @@ def _read_run(folder: Path, info: EvaluationInfo | None) -> TrainingRun | None:
         candidates.append(Path(info.predictions).parent)
     if info is not None and info.run is not None and info.run.folder:
         candidates.append(Path(info.run.folder))
-    run = next((path for path in candidates if (path / HISTORY_FILE).is_file()), None)
+    run = next((path for path in candidates if (path / HISTORY_FILE).exists()), None)
     if run is None:
         return None
     provenance, settings = run / PROVENANCE_FILE, run / SETTINGS_FILE
     return TrainingRun(
         folder=run,
         history=HistoryRow.read_table(run / HISTORY_FILE),
-        provenance=Provenance.read(provenance) if provenance.is_file() else None,
-        settings=RunSettings.read(settings) if settings.is_file() else None,
+        provenance=Provenance.read(provenance) if provenance.exists() else None,
+        settings=RunSettings.read(settings, remedy=_WITHOUT) if settings.exists() else None,
     )
 
 
@@ -186,8 +188,8 @@ def _read_sidecars(
     for key in sessions:
         scores = SubjectScores.path(evaluation, key)
         try:
-            prediction = SubjectScores.read(scores).images.prediction.path if scores.is_file() else None
-            if prediction is not None and sidecar_path(prediction).is_file():
+            prediction = SubjectScores.read(scores).images.prediction.path if scores.exists() else None
+            if prediction is not None and sidecar_path(prediction).exists():
                 sidecars[key] = PredictionSidecar.read(sidecar_path(prediction))
         except RecordError as error:
             problems.append(str(error))

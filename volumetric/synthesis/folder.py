@@ -59,7 +59,7 @@ class PredictionFolder:
         """
         listed = {row.path: row for row in self._rows.values()}
         for case in cases:
-            sidecar = PredictionSidecar.read_if_usable(sidecar_path(self.image(case)))
+            sidecar = PredictionSidecar.read_if_usable(sidecar_path(self.image(case)), silent=True)
             row = listed.get(case.output.as_posix())
             if sidecar is not None:
                 owner = _other_owner(case, sidecar)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from volumetric.errors import InputError, one_line
+from volumetric.machine import is_out_of_memory
 from volumetric.outputs import hash_file, hash_json, versions, write_text
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class OpenVINO:
             self._network = self._core.read_model(folder / _FILES[0])
             self._check(network, shape)
         except (RuntimeError, ConversionError) as error:
+            if is_out_of_memory(error):
+                raise
             log.warning("%s: not a conversion of this model (%s); it is made again", folder, one_line(error))
             shutil.rmtree(folder, ignore_errors=True)
             return False
