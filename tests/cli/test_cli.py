@@ -16,7 +16,20 @@ def volumetric(*arguments, **options):
 
 @pytest.mark.parametrize(
     "verb",
-    ["phantom", "fetch", "discover", "prepare", "train", "models", "infer", "evaluate", "compare", "report", "config"],
+    [
+        "phantom",
+        "fetch",
+        "discover",
+        "prepare",
+        "train",
+        "models",
+        "verify",
+        "infer",
+        "evaluate",
+        "compare",
+        "report",
+        "config",
+    ],
 )
 def test_help_has_an_example(verb):
     result = volumetric(verb, "--help")

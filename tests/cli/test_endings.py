@@ -74,7 +74,7 @@ def test_item_13_an_interruption_is_said_by_the_command_itself(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stderr.splitlines()[-1:]) == (
         130,
-        ["interrupted; the same command goes on from what is finished"],
+        [f"interrupted; what is finished stays, and this goes on from there: volumetric report {tmp_path}"],
     )
 
 

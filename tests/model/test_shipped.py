@@ -19,7 +19,7 @@ from volumetric.model.folder import ModelError, load_model, save_model
 from volumetric.model.networks import build_network
 from volumetric.model.shipped import CARD, LISTING, MODELS, engine_cache, find_model, read_card, read_shipped
 from volumetric.model.spec import SPEC, WEIGHTS
-from volumetric.outputs import hash_bytes
+from volumetric.outputs import hash_bytes, hash_file
 from volumetric.records.record import RecordError
 
 TORCH = InferenceOptions(device="cpu", engine="torch")
@@ -190,7 +190,8 @@ def test_the_conversion_of_a_shipped_model_is_kept_outside_the_package(shipped, 
 def test_shipping_fills_in_what_the_run_did_not_know_and_nothing_else(shipped, shipping, run_folder, tmp_path):
     own, spec = load_model(run_folder).spec, load_model(shipped).spec
     licenses = {"weights_license": "Apache-2.0", "training_data_license": "CC0-1.0"}
-    assert spec == own.model_copy(update=licenses)
+    weights = {"weights_sha256": hash_file(shipped / "model.safetensors")}
+    assert spec == own.model_copy(update=licenses | weights)
     entry = read_shipped("t1w_to_t2w")
     assert entry.about.scores[0].ssim == 0.8714
     assert entry.about.sha256 == hash_bytes((shipped / WEIGHTS).read_bytes(), (shipped / SPEC).read_bytes())

@@ -21,13 +21,14 @@ from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
 from volumetric.cli.report import report
 from volumetric.cli.train import train
+from volumetric.cli.verify import verify
 from volumetric.interrupts import Interruption, interruptible, say_last_words
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for verb in (phantom, fetch, discover, prepare, train, models, infer, evaluate, compare, report, config):
-    app.command(no_args_is_help=verb is not models)(past_typer(verb))
+for verb in (phantom, fetch, discover, prepare, train, models, verify, infer, evaluate, compare, report, config):
+    app.command(no_args_is_help=verb not in (models, verify))(past_typer(verb))
 
 
 def _print_version(version: bool) -> None:

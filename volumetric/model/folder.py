@@ -12,6 +12,7 @@ from volumetric.config.choices import DEFAULT_MODEL
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import as_yaml
 from volumetric.errors import one_line
+from volumetric.model.files import read_spec_bytes, read_weights
 from volumetric.model.networks import build_network
 from volumetric.model.predict import Model
 from volumetric.model.shipped import LISTING, check_as_shipped, engine_cache, find_model
@@ -35,8 +36,9 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec, *, half: bool 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _each_once(network).items()}
     if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    write_bytes(folder / WEIGHTS, save(tensors))
-    write_text(folder / SPEC, as_yaml(spec))
+    weights = save(tensors)
+    write_bytes(folder / WEIGHTS, weights)
+    write_text(folder / SPEC, as_yaml(spec.model_copy(update={"weights_sha256": hash_bytes(weights)})))
 
 
 def load_model(path: Path | str = DEFAULT_MODEL, *, options: InferenceOptions = _DEFAULTS) -> Model:
@@ -52,9 +54,7 @@ def load_model(path: Path | str = DEFAULT_MODEL, *, options: InferenceOptions = 
             are not those that were shipped.
     """
     folder = find_model(path)
-    if not (folder / WEIGHTS).is_file():
-        raise ModelError(f"{folder}: {WEIGHTS} is missing; copy the whole model folder")
-    weights, specification = (folder / WEIGHTS).read_bytes(), (folder / SPEC).read_bytes()
+    weights, specification = read_weights(folder), read_spec_bytes(folder)
     sha256 = hash_bytes(weights, specification)
     is_shipped = (folder / LISTING).is_file()
     if is_shipped:
@@ -62,6 +62,11 @@ def load_model(path: Path | str = DEFAULT_MODEL, *, options: InferenceOptions = 
     spec = parse_spec(specification, folder / SPEC)
     network = build_network(spec.network, len(spec.sources))
     _load_weights(network, weights, folder / WEIGHTS)
+    if spec.weights_sha256 not in (None, hash_bytes(weights)):
+        raise ModelError(
+            f"{folder / WEIGHTS}: these are not the weights that {SPEC} names (SHA-256 {hash_bytes(weights)[:12]}, "
+            f"expected {str(spec.weights_sha256)[:12]}); copy the model folder again"
+        )
     cache = engine_cache() if is_shipped else folder / "engines"
     return Model(spec, network, options=options, sha256=sha256, cache=cache)
 

@@ -133,6 +133,7 @@ class ModelSpec(Section):
     training_manifest_sha256: str
     pretrained_sha256: str | None = Field(None, description="of the model that the training started from")
     versions: dict[str, str]
+    weights_sha256: str | None = Field(None, description="of the file of weights; null: written by an older version")
     weights_license: str | None = Field(None, description="to be filled in by whoever shares the model")
     training_data_license: str | None = Field(None, description="to be filled in by whoever shares the model")
 
