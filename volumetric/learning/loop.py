@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -91,9 +91,10 @@ def _run_steps(
 ) -> None:
     """Steps up to the last, or until validation no longer improves; `progress` goes along."""
     num_steps, saved_s = config.optim.num_steps, time.monotonic()
+    bar = progress_bar("training", num_steps, "steps", done=progress.step)
     with (
         Events(out / "tensorboard", enabled=config.tensorboard and fabric.is_global_zero, step=progress.step) as events,
-        progress_bar("training", num_steps, "steps", done=progress.step) as advance,
+        bar if fabric.is_global_zero else nullcontext(lambda remark: None) as advance,
         _saved_if_interrupted(fabric, optimization, progress, out),
     ):
         if validation_is_due(config, progress):  # it was interrupted
