@@ -36,7 +36,7 @@ def this_rank() -> int:
 
 
 def num_ranks() -> int:
-    """How many processes train together, over all machines."""
+    """Number of processes that train together, over all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
