@@ -123,6 +123,7 @@ def test_the_command_line_calls_front_doors_alone():
         "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",
         "volumetric.preparation.prepare",
+        "volumetric.learning.ranks",
         "volumetric.learning.train",
         "volumetric.model.shipped",
         "volumetric.synthesis.infer",
