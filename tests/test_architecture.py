@@ -123,6 +123,7 @@ def test_the_command_line_calls_front_doors_alone():
         "volumetric.cohort.phantom",
         "volumetric.preparation.prepare",
         "volumetric.learning.train",
+        "volumetric.model.files",
         "volumetric.model.shipped",
         "volumetric.synthesis.infer",
         "volumetric.evaluation.evaluate",
