@@ -50,7 +50,7 @@ class PredictionSidecar(Record):
 
     Attributes:
         Description: notice for whoever opens the image.
-        Sources: files of the source contrasts, in the order of `sources` (BIDS).
+        Sources: file names of the source contrasts, in the order of `sources` (BIDS); older versions wrote whole paths.
         subject_id: subject that the image is of.
         session_id: session; empty where there is only one.
         sources: source contrasts of the model.
@@ -64,6 +64,7 @@ class PredictionSidecar(Record):
         engine: what ran the network.
         precision: what it computed in.
         source_sha256: by column, of the bytes that were read.
+        source_path_sha256: by contrast, of the path, which itself is not told: folders may have patients' names.
         prediction_sha256: of the image file that was written.
         windows: that were stitched.
         prepared_here: whether `infer` prepared the scans by the model's recipe.
@@ -89,6 +90,7 @@ class PredictionSidecar(Record):
     engine: str
     precision: str
     source_sha256: dict[str, str]
+    source_path_sha256: dict[str, str] = Field(default_factory=dict)
     prediction_sha256: str
     windows: WindowRecord
     prepared_here: bool
