@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="*", default=["damage", "kills", "faults", "signals", "leaks"], help="parts to run"
     )
+    parser.add_argument("--verbs", nargs="*", default=list(VERBS), help="to kill, to fault and to signal")
     parser.add_argument("--write", type=Path, help="CSV file for the table; the page of the docs shows results.csv")
     options = parser.parse_args()
     if options.sample:
@@ -69,9 +70,14 @@ class Table:
         print(f"{len(self.problems)} improper, {time.monotonic() - self._start:.0f} s")
 
     def write(self, path: Path) -> None:
-        """As CSV."""
+        """As CSV; rows of proofs that did not run this time stay."""
+        ran = {what for what, *_ in self.rows}
+        kept = []
+        if path.exists():
+            with path.open(newline="") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if row[0] not in ran]
         with path.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("proof", "kind", "result"), *self.rows])
+            csv.writer(file, lineterminator="\n").writerows([("proof", "kind", "result"), *kept, *self.rows])
 
 
 def _damage(table, inputs, folder, options) -> None:
@@ -93,7 +99,7 @@ def _damage(table, inputs, folder, options) -> None:
 
 def _kills(table, inputs, folder, options) -> None:
     lost = 0
-    for verb in VERBS:
+    for verb in options.verbs:
         done = kills.kill(verb, inputs, folder / verb, options.kills, seed=options.seed)
         table.add("kills survived", f"{verb}, {done.inside_a_write} inside a write", done.survived, done.tried)
         lost += done.bytes_lost
@@ -105,11 +111,11 @@ def _kills(table, inputs, folder, options) -> None:
 
 
 def _faults(table, inputs, folder, options) -> None:
-    _count(table, "faults survived", faults.try_faults(inputs, folder))
+    _count(table, "faults survived", faults.try_faults(inputs, folder, options.verbs))
 
 
 def _signals(table, inputs, folder, options) -> None:
-    _count(table, "signals obeyed", signals.try_signals(inputs, folder))
+    _count(table, "signals obeyed", signals.try_signals(inputs, folder, options.verbs))
 
 
 def _count(table, what, tried) -> None:
@@ -118,6 +124,7 @@ def _count(table, what, tried) -> None:
         count = counts.setdefault(name, [0, 0])
         count[0] += not problem
         count[1] += 1
+        print(f"          {name}, {verb}: {problem or 'ok'}", file=sys.stderr, flush=True)
         if problem:
             table.problem(f"{name}, {verb}: {problem}")
     for name, (good, tried) in counts.items():

@@ -94,11 +94,9 @@ def problem_of(ended: Ended, names: Sequence[str], *, refused: bool = False) -> 
     sentences = [line for line in ended.said.splitlines() if any(name in line for name in names)]
     if not sentences:
         return f"no file is named: {' '.join(ended.said.split())[-300:]}"
-    return (
-        ""
-        if any(";" in line or "expected" in line or "should" in line or "did you mean" in line for line in sentences)
-        else f"no way out: {sentences[0][:300]}"
-    )
+    ways_out = (";", "expected", "should", "must", "did you mean")
+    told = any(way in line for line in sentences for way in ways_out)
+    return "" if told else f"no way out: {sentences[0][:300]}"
 
 
 def _nifti(cases: Sequence[Case], inputs: Inputs, folder: Path) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,9 +39,10 @@ def faults() -> dict[str, Callable[[str, list[object], Inputs, Path], str]]:
     }
 
 
-def try_faults(inputs: Inputs, folder: Path) -> Iterator[tuple[str, str, str]]:
+def try_faults(inputs: Inputs, folder: Path, verbs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Fault, verb and problem of each."""
-    for verb, command in commands(inputs).items():
+    for verb in verbs:
+        command = commands(inputs)[verb]
         whole = folder / verb / "whole"
         assert run([*command, "--out", whole], limit_s=600).status == 0
         for name, fault in faults().items():

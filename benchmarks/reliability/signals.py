@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.reliability.cohort import Inputs, digests
@@ -16,9 +16,10 @@ from volumetric.interrupts import GRACE_S
 LIMIT_S = GRACE_S + 1.5
 
 
-def try_signals(inputs: Inputs, folder: Path) -> Iterator[tuple[str, str, str]]:
+def try_signals(inputs: Inputs, folder: Path, verbs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Signal, verb and problem of each."""
-    for verb, command in commands(inputs).items():
+    for verb in verbs:
+        command = commands(inputs)[verb]
         command = [2 if before == "--jobs" else word for before, word in zip([None, *command], command, strict=False)]
         whole = folder / verb / "whole"
         assert run([*command, "--out", whole], limit_s=600).status == 0
