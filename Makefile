@@ -88,7 +88,7 @@ reliability: $(STAMP)  ## long proofs: kills, damaged inputs, faults and signals
 	$(RUN_IN)python -m pytest -q -m reliability
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(RUN_IN)python -m benchmarks.reliability --write benchmarks/reliability/results.csv
 
-reliability-sample: $(STAMP)  ## a twelfth of them, in minutes
+reliability-sample: $(STAMP)  ## a twelfth of the damage, in minutes
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(RUN_IN)python -m benchmarks.reliability --sample
 
 fuzz: $(STAMP)  ## a fixed count of atheris inputs for each reader: NIfTI, manifest, model.yaml, sidecar
