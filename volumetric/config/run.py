@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from volumetric.config.adversarial import AdversarialConfig
 from volumetric.config.choices import Device, MaskKind
 from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Probability, Section, Seed
@@ -178,6 +179,7 @@ class RunConfig(Section):
     mixture: MixtureConfig = MixtureConfig()
     simulation: SimulationConfig = SimulationConfig()
     loss: LossConfig = LossConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -244,5 +246,21 @@ class RunConfig(Section):
             raise ValueError(
                 f"patch.size {list(self.patch.size)} leaves one voxel on the coarsest level of this "
                 f"{self.network.name}; give at least {[2 * stride] * 3}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _discriminator_takes_one_pass(self) -> Self:
+        if self.adversarial.weight and self.max_patches_per_pass is not None:
+            raise ValueError("a discriminator judges a batch in one pass: leave max_patches_per_pass out")
+        return self
+
+    @model_validator(mode="after")
+    def _patch_fits_discriminator(self) -> Self:
+        least = self.adversarial.least_side_vox
+        if self.adversarial.weight and min(self.patch.size) < least:
+            raise ValueError(
+                f"patch.size {list(self.patch.size)} is too small for a discriminator of adversarial.num_layers "
+                f"{self.adversarial.num_layers}: give at least {least} voxels a side, or fewer layers"
             )
         return self
