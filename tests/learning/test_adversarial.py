@@ -158,7 +158,7 @@ def batch():
 
 def adversary(*overrides):
     torch.manual_seed(0)
-    return Adversary(Fabric(accelerator="cpu"), resolve("cgan_t1w_to_t2w", [*SMALL, *overrides]))
+    return Adversary(Fabric(accelerator="cpu"), resolve("cgan_t1w_to_t2w", [*SMALL, *overrides]), 1)
 
 
 def test_the_adversary_is_blind_outside_the_mask_and_leaves_its_weights_to_its_own_step(batch):

@@ -31,8 +31,8 @@ Balance = tuple[float, float, float]
 class Adversary:
     """A discriminator and its optimizer, on the device."""
 
-    def __init__(self, fabric: Fabric, config: RunConfig) -> None:
-        """Fresh weights from torch's global generator, which the network has drawn from before.
+    def __init__(self, fabric: Fabric, config: RunConfig, in_channels: int) -> None:
+        """Fresh weights from torch's global generator, beside a network of that many `in_channels`.
 
         Raises:
             RankError: several processes train.
@@ -40,7 +40,7 @@ class Adversary:
         if fabric.world_size > 1:
             raise RankError("a discriminator trains in one process; leave out --devices, or set adversarial.weight=0")
         self._fabric, self._config, self._section = fabric, config, config.adversarial
-        self._module = build_discriminator(self._section, len(config.task.sources) + 1)
+        self._module = build_discriminator(self._section, in_channels + 1)
         optimizer = torch.optim.Adam(self._module.parameters(), lr=self._section.lr, betas=(0.5, 0.999))
         self._network, self._optimizer = fabric.setup(self._module, optimizer)
         self._criterion = adversarial_criterion(self._section)

@@ -44,7 +44,7 @@ class Optimization:
     ) -> None:
         """The weights of a trained network of the same kind, or fresh ones from the configuration's seed."""
         fabric.seed_everything(config.seed, verbose=False)
-        module = channels_last(build_network(config.network, len(config.task.sources)))
+        module = channels_last(build_network(config.network, spec.in_channels))
         if pretrained is not None:
             module.load_state_dict(pretrained.state_dict())
         optimizer: Optimizer = AdamW(
@@ -55,7 +55,7 @@ class Optimization:
         self._average = AveragedModel(module, multi_avg_fn=_toward(config.optim.ema_decay))
         self._module = module
         self._loss = MaskedLoss(config.loss, spec.target_map, spec.data_range)
-        self.adversary = Adversary(fabric, config) if config.adversarial.weight else None
+        self.adversary = Adversary(fabric, config, spec.in_channels) if config.adversarial.weight else None
         # statistics of batch norm, and the discriminator's largest gains
         self._forward_changes_buffers = self.adversary is not None or any(True for _ in module.buffers())
 
@@ -188,7 +188,7 @@ def memory_advice(config: RunConfig) -> str:
         ways.append(f"--set patch.batch_size={batch // 2 // each * each} --set patch.num_per_volume={each}")
     if smaller != list(size):
         ways.append(f"--set patch.size={str(smaller).replace(' ', '')}")
-    if network.name in ("unet", "dynunet"):
+    if network.name in ("unet", "dynunet", "spade"):
         ways.append(f"--set network.channels={str([max(1, n // 2) for n in network.channels]).replace(' ', '')}")
     return (
         f"out of memory with patches of {list(size)} voxels, {batch} in a batch, network {network.name}; lower one "
