@@ -21,7 +21,7 @@ from volumetric.evaluation.summary import summary_rows
 from volumetric.manifest import Manifest, ManifestRow, read_manifest
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.table import METRICS
-from volumetric.model.predict import pick_device
+from volumetric.model.device import pick_device
 from volumetric.outputs import hash_json, locked, versions, without_folders
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,

@@ -18,6 +18,7 @@ from torch import nn
 from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.interrupts import Interruption, check, held
+from volumetric.learning.adversarial import balance_columns
 from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
@@ -154,6 +155,7 @@ def _validate(
     """The row of the history with the scores of the averaged weights; writes checkpoints and `validation.png`."""
     rate = learning_rate(config.optim, progress.step - 1)
     row = HistoryRow(step=progress.step, lr=rate, train_loss=float(np.mean(progress.losses)))
+    row = row.model_copy(update=balance_columns(progress.balance))
     if cohort.val:
         figure, title = out / "validation.png" if fabric.is_global_zero else None, f"step {row.step}"
         scores = validate(optimization.averaged, cohort.spec, cohort.val, fabric, figure=figure, title=title)
@@ -168,6 +170,7 @@ def _save(fabric: Fabric, optimization: Optimization, progress: Progress, row: H
     """Add a validation to the progress; write the checkpoints and `history.csv`."""
     progress.history.append(row)
     progress.losses.clear()
+    progress.balance.clear()
     if row.val_psnr_db is not None and row.val_psnr_db > progress.best_psnr_db:
         progress.best_psnr_db = row.val_psnr_db
         optimization.save(out / "checkpoints" / "best.ckpt", progress)

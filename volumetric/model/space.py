@@ -86,6 +86,13 @@ class ModelSpace:
             np.multiply(units, self.mask, out=place)
         return in_model_space
 
+    def labels_to_model_space(self, labels: Image) -> NDArray[np.float32]:
+        """A label map on the scan's grid, by nearest neighbor: float32 `(1, I, J, K)` of labels, 0 outside the mask."""
+        array = np.ascontiguousarray(self.flips.apply(labels.array)[self.scan_box]).astype(np.float32)
+        if not self.keeps_voxels:
+            array = resample(array, self.scan_grid, self.grid, "nearest")
+        return (array * self.mask)[None]
+
     def from_model_space(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """A volume `(I, J, K)` on this grid, on the scan's own grid: float32, 0 outside the scan's mask.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetric.config.choices import MaskKind
 from volumetric.config.inference import InferenceOptions
-from volumetric.config.run import Contrast
+from volumetric.config.run import Contrast, Source
 from volumetric.imaging.geometry import Shape
 from volumetric.imaging.mask import MaskRule
 from volumetric.imaging.nifti import stem
@@ -79,7 +79,7 @@ class PredictionSidecar(Record):
     Sources: tuple[str, ...]
     subject_id: str
     session_id: str
-    sources: tuple[Contrast, ...]
+    sources: tuple[Source, ...]
     target: Contrast
     intensity_scale: float
     data_range: float
