@@ -41,7 +41,7 @@ def num_ranks() -> int:
 
 
 def num_local_ranks() -> int:
-    """Number of them run on this machine."""
+    """Number of them that run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
