@@ -131,10 +131,14 @@ def least_weights(network: AnyNetwork) -> int:
         case SwinUNETRConfig():
             return 54 * (16 * network.width) ** 2
         case SpadeConfig():
-            pairs = [(a, b, min(a, b)) for a, b in pairwise((network.channels[-1], *reversed(network.channels)))]
-            return sum(27 * least * (a + b) + 54 * network.hidden * (a + least) for a, b, least in pairs)
+            return _least_spade_weights(network)
         case SeedUNetConfig():
             return 0
+
+
+def _least_spade_weights(network: SpadeConfig) -> int:
+    pairs = [(a, b, min(a, b)) for a, b in pairwise((network.channels[-1], *reversed(network.channels)))]
+    return sum(27 * least * (a + b) + 54 * network.hidden * (a + least) for a, b, least in pairs)
 
 
 def _name(section: Any) -> str:
