@@ -25,10 +25,10 @@ INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability test-scale lint docs bench clean
+.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability reliability-sample fuzz test-scale lint docs bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "variables: CONFIG=$(CONFIG) DATA=$(DATA) SUBJECTS=$(SUBJECTS) SEED=$(SEED)"
 	@echo "           ROOT=$(ROOT) MANIFEST=$(MANIFEST) PREPARED=$(PREPARED) RUN=$(RUN) INPUT=$(INPUT) SPLIT=$(SPLIT)"
 	@echo "your own scans: make manifest ROOT=/data/bids MANIFEST=raw.csv"
@@ -84,8 +84,16 @@ browser:  ## Chromium for the tests that open the report in it (Debian, as root;
 	command -v chromium >/dev/null || { apt-get -qq -o Acquire::Retries=3 update && \
 	  apt-get -qq -y -o Acquire::Retries=3 install --no-install-recommends chromium; }
 
-reliability: $(STAMP)  ## long proofs: trainings killed at random, again and again
+reliability: $(STAMP)  ## long proofs: kills, damaged inputs, faults and signals, in one table
 	$(RUN_IN)python -m pytest -q -m reliability
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(RUN_IN)python -m benchmarks.reliability --write benchmarks/reliability/results.csv
+
+reliability-sample: $(STAMP)  ## a twelfth of the damage, in minutes
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(RUN_IN)python -m benchmarks.reliability --sample
+
+fuzz: $(STAMP)  ## a fixed count of atheris inputs for each reader: NIfTI, manifest, model.yaml, sidecar
+	$(RUN_IN)pip install --quiet -c constraints.txt --editable '.[fuzz]'
+	PYTHONPATH=. $(RUN_IN)python -m benchmarks.reliability.fuzz
 
 test-scale: $(STAMP)  ## long proofs: memory does not grow with the cohort
 	$(RUN_IN)python -m pytest -q -m scale

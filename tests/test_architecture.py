@@ -118,12 +118,15 @@ def test_docstrings_open_with_what_they_name(name):
 
 
 def test_the_command_line_calls_front_doors_alone():
-    doors = {f"volumetric.{room}" for room in ("cli", "errors", "interrupts", "batch", "config", "records")} | {
+    ground = ("errors", "interrupts", "machine", "config", "records")
+    doors = {f"volumetric.{room}" for room in ("cli", "batch", *ground)} | {
         "volumetric.cohort.discover",
         "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",
         "volumetric.preparation.prepare",
+        "volumetric.learning.ranks",
         "volumetric.learning.train",
+        "volumetric.model.files",
         "volumetric.model.shipped",
         "volumetric.synthesis.infer",
         "volumetric.evaluation.evaluate",

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from volumetric.outputs import (
     write_csv,
     write_text,
 )
+from volumetric.records.table import read_cells
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -79,3 +81,36 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
     with locked(tmp_path / "empty"):
         pass
     assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ['=HYPERLINK("http://x")', "+1+cmd|' /C calc'!A0", "@SUM(A1)", "-2+3", "'=1", "\tx", "'a"]
+)
+def test_issue_17_23_no_cell_is_a_formula_and_each_reads_back(tmp_path, text):
+    write_csv(tmp_path / "t.csv", [{"a": text, "b": 1}])
+    _, (row,) = read_cells(tmp_path / "t.csv", remedy="")
+    assert row["a"] == text
+    written = (tmp_path / "t.csv").read_text().splitlines()[1].lstrip('"')
+    assert written.startswith("'")
+
+
+@pytest.mark.parametrize("number", ["-1.5", "+2", "-inf"])
+def test_a_number_in_text_is_no_formula(tmp_path, number):
+    write_csv(tmp_path / "t.csv", [{"a": number}])
+    assert (tmp_path / "t.csv").read_text() == f"a\n{number}\n"
+
+
+def test_issue_17_23_litter_of_a_killed_write_is_removed_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    old, fresh, running, other = (
+        tmp_path / "deep" / name
+        for name in (f".a.csv.{ended.pid}.tmp", f".b.csv.{ended.pid}.tmp", f".c.csv.{os.getpid()}.tmp", ".notes.tmp")
+    )
+    for path in (old, fresh, running, other):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+        if path is not fresh:
+            os.utime(path, (1, 1))
+    with locked(tmp_path):
+        assert sorted(path.name for path in old.parent.iterdir()) == sorted(p.name for p in (fresh, running, other))

@@ -164,7 +164,7 @@ def _kill_children() -> None:
         child.kill()
 
 
-def _forget() -> None:
+def _leave_to_parent() -> None:
     """In a forked child: the parent decides, and ends it."""
     if _state.last_words is not None:
         signal.set_wakeup_fd(-1)
@@ -174,4 +174,4 @@ def _forget() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_leave_to_parent)

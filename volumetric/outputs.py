@@ -8,6 +8,8 @@ import io
 import json
 import os
 import platform
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -17,6 +19,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from volumetric.errors import InputError, one_line
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a cell that a spreadsheet takes for a formula; before them stands an apostrophe in what is written."""
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
+_LITTER_AGE_S = 60
 
 
 class OutputError(InputError):
@@ -62,7 +70,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV; the columns are the given ones, else all keys in order of first appearance.
 
-    Floats keep nine significant digits, more than float32 holds.
+    Floats keep nine significant digits, more than float32 holds. Text that a spreadsheet would take for a formula gets
+    an apostrophe in front, which `read_cells` takes away again.
     """
     rows = list(rows)
     columns = list(columns or dict.fromkeys(key for row in rows for key in row))
@@ -80,8 +89,24 @@ def _csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, h
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     if header:
         writer.writeheader()
-    writer.writerows({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    if isinstance(value, str) and value.lstrip("'").startswith(FORMULA_STARTS) and not _is_number(value):
+        return f"'{value}"
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def hash_bytes(*parts: bytes) -> str:
@@ -96,6 +121,11 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_path(path: Path | str) -> str:
+    """SHA-256 of a path without links: tells two files apart and keeps the names of folders to itself."""
+    return hash_bytes(os.fsencode(os.path.realpath(path)))
 
 
 def hash_json(content: object) -> str:
@@ -124,6 +154,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutputError(
             f"{folder}: no folder that can be written ({one_line(error)}); choose another --out"
         ) from error
+    _remove_litter(folder)
     try:
         yield
     finally:
@@ -131,6 +162,32 @@ def locked(folder: Path) -> Iterator[None]:
         (folder / ".lock").unlink(missing_ok=True)
         with suppress(OSError):
             folder.rmdir()  # succeeds only where nothing was written
+
+
+def _remove_litter(folder: Path) -> None:
+    """Remove what killed processes left of files half written."""
+    for path in folder.rglob(".*.tmp"):
+        name = _TEMPORARY.fullmatch(path.name)
+        with suppress(OSError):  # another process was first
+            if name and time.time() - path.stat().st_mtime > _LITTER_AGE_S and not _runs(int(name[1])):
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def without_folders(text: str, paths: Iterable[Path]) -> str:
+    """A message in which these paths are file names alone: names of folders may be those of patients."""
+    for folder in sorted({str(path.parent) for path in paths}, key=len, reverse=True):
+        text = text.replace(f"{folder}{os.sep}", "")
+    return text
 
 
 def versions(*more: str) -> dict[str, str]:

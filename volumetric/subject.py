@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import same_space
 from volumetric.imaging.mask import BrainMask, brain_mask
 from volumetric.imaging.nifti import Image, read_image, read_labels
-from volumetric.manifest import ManifestRow
+from volumetric.manifest import LABEL_MAP, ManifestRow
 
 
 class SubjectError(InputError):
@@ -52,6 +55,22 @@ class Subject(RawSubject):
     mask: BrainMask = field(kw_only=True)
 
 
+HIGHEST_LABEL = 65535
+"""The largest number of a label map."""
+
+
+def read_source(path: Path, column: str) -> Image:
+    """Read the file of a source: a scan, or a label map, whose whole numbers are float32 too.
+
+    Raises:
+        ImageError: a file that cannot be used, or no whole numbers in a label map.
+    """
+    if column != LABEL_MAP:
+        return read_image(path)
+    labels = read_labels(path, HIGHEST_LABEL)
+    return labels.with_array(labels.array.astype(np.float32))
+
+
 def read_raw_subject(row: ManifestRow, contrasts: Sequence[str], labels: Sequence[str] = ("mask",)) -> RawSubject:
     """Read a subject's files.
 
@@ -63,7 +82,7 @@ def read_raw_subject(row: ManifestRow, contrasts: Sequence[str], labels: Sequenc
     Raises:
         InputError: a file that is missing, damaged or not a 3D NIfTI image.
     """
-    images = {contrast: read_image(row.path(contrast)) for contrast in contrasts}
+    images = {contrast: read_source(row.path(contrast), contrast) for contrast in contrasts}
     return RawSubject(row, images, {label: read_labels(row.path(label)) for label in labels if label in row.paths})
 
 

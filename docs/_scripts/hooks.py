@@ -5,6 +5,7 @@ MkDocs calls `on_page_markdown` for each page; a line `<!-- generated: NAME -->`
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +78,13 @@ def card() -> str:
     return read_card(DEFAULT_MODEL)
 
 
+def reliability() -> str:
+    """The table that `make reliability` wrote last."""
+    with (ROOT / "benchmarks" / "reliability" / "results.csv").open(newline="") as file:
+        columns, *rows = csv.reader(file)
+    return _table(columns, rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
@@ -84,6 +92,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "example": example,
     "card": card,
+    "reliability": reliability,
 }
 
 

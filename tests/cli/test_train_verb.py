@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric.strategies import Strategy
 
 from tests.conftest import TINY
 from volumetric.cli import main
@@ -120,8 +120,8 @@ def train(monkeypatch, capsys, cohort, tmp_path):
 def test_item_14_a_gradient_that_is_not_finite_has_the_advice_of_a_loss_that_is_not(train, monkeypatch):
     loss = MaskedLoss.__call__
 
-    def without_gradient(self, truth, prediction, mask):
-        return loss(self, truth, prediction, mask) + (0 * prediction).sum().sqrt()
+    def without_gradient(self, truth, prediction, *rest):
+        return loss(self, truth, prediction, *rest) + (0 * prediction).sum().sqrt()
 
     monkeypatch.setattr(MaskedLoss, "__call__", without_gradient)
     status, error = train()
@@ -132,22 +132,22 @@ def test_item_14_a_gradient_that_is_not_finite_has_the_advice_of_a_loss_that_is_
 def test_item_11_a_disk_that_is_full_at_a_checkpoint_is_named_and_the_training_goes_on_later(
     train, monkeypatch, tmp_path
 ):
-    save, saved = Fabric.save, []
+    save, saved = Strategy.save_checkpoint, []
 
-    def full_at_the_second(self, path, state):
+    def full_at_the_second(self, path, state, **options):
         saved.append(path)
-        save(self, path, state)
+        save(self, path, state, **options)
         if len(saved) > 1:
             path.write_bytes(path.read_bytes()[:100])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Fabric, "save", full_at_the_second)
+    monkeypatch.setattr(Strategy, "save_checkpoint", full_at_the_second)
     status, error = train()
     assert status == 2
     folder = tmp_path / "new" / "checkpoints"
     assert f"error: {folder / 'last.ckpt'}: the checkpoint cannot be written ([Errno 28] No space left" in error
     assert "make room on the disk and repeat the command" in error
     assert {path.name for path in folder.iterdir()} == {"best.ckpt"}
-    monkeypatch.setattr(Fabric, "save", save)
+    monkeypatch.setattr(Strategy, "save_checkpoint", save)
     assert train()[0] == 0
     assert (tmp_path / "new" / "model" / "model.yaml").is_file()

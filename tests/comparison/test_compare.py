@@ -413,7 +413,7 @@ def test_wrong_calls_are_named(two, tmp_path):
         (two, {"metrics": ["psnr"]}, "old, new has no such column; did you mean `psnr_db`?"),
         (two, {"metrics": ["zzz"]}, "the metrics are psnr_db, ssim"),
         (two, {"metrics": []}, "at least one table and one --metric"),
-        (two, {"region": "wm"}, "no scored row of method model in region wm; it has model in brain"),
+        (two, {"region": "wm"}, "--region wm: .* has no such region; it has brain"),
         (two, {"method": "cubic"}, "no scored row of method cubic"),
         (two, {"methods": ["model", "cubic"]}, "--methods compares within one table"),
         (two, {"baseline": "older"}, "no table is called so; the labels are old, new"),

@@ -12,6 +12,7 @@ SMALL = {
     "dynunet": {"channels": [8, 16, 32]},
     "swinunetr": {"width": 12},
     "seed_unet": {},
+    "spade": {"channels": [8, 16], "hidden": 12},
 }
 
 
@@ -35,6 +36,7 @@ def test_the_estimate_is_a_lower_bound_and_near(name):
         ("segresnet", {"width": 64, "num_blocks": [2048, 2048]}),
         ("dynunet", {"channels": [2048, 2048, 2048]}),
         ("swinunetr", {"width": 384}),
+        ("spade", {"channels": [2048, 2048, 2048]}),
     ],
 )
 def test_a_network_too_large_to_build_is_refused_at_once(name, settings):

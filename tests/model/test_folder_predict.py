@@ -11,9 +11,10 @@ from volumetric.errors import InputError
 from volumetric.imaging.geometry import same_space
 from volumetric.imaging.intensity import IntensityError
 from volumetric.imaging.nifti import Image, write_image
+from volumetric.model.device import DeviceError, pick_device
 from volumetric.model.folder import ModelError, load_model, save_model
 from volumetric.model.plausibility import PredictionError
-from volumetric.model.predict import DeviceError, Model, pick_device
+from volumetric.model.predict import Model
 from volumetric.model.spec import AffineMap
 
 

@@ -8,6 +8,7 @@ from volumetric.config.network import (
     DynUNetConfig,
     SeedUNetConfig,
     SegResNetConfig,
+    SpadeConfig,
     SwinUNETRConfig,
     UNetConfig,
 )
@@ -21,6 +22,7 @@ TINY = {
     "segresnet": SegResNetConfig(name="segresnet", width=8, num_blocks=(1, 1, 1)),
     "dynunet": DynUNetConfig(name="dynunet", channels=(8, 12, 16)),
     "swinunetr": SwinUNETRConfig(name="swinunetr", width=12),
+    "spade": SpadeConfig(name="spade", channels=(8, 12, 16), hidden=8),
 }
 
 

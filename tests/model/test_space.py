@@ -145,3 +145,9 @@ def test_scalp_lies_where_the_affine_says_at_another_spacing_and_after_the_way_b
     rim = (radius > 57) & (radius < 73)  # dark skull and bright scalp
     assert np.corrcoef(back[rim], t2w.array[rim])[0, 1] > 0.9
     assert not back[radius > 82].any()
+
+
+def test_issue_17_20_a_scan_in_wrong_units_is_a_sentence_before_memory_is_taken():
+    image = Image(np.ones((64, 65, 66), np.float32), np.diag([30.0, 30, 30, 1]))
+    with pytest.raises(SpaceError, match=r"voxel size 30 x 30 x 30 mm: .* 1920 x 1950 x 1980 voxels.*units"):
+        model_space_of(image.space, image.array > 0, (1.0, 1.0, 1.0))

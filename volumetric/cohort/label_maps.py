@@ -22,11 +22,12 @@ from volumetric.records.settings import LabelMapSettings, PhantomSettings
 from volumetric.simulation.artifacts import draw_scale
 from volumetric.simulation.draws import draw_pair
 from volumetric.simulation.label_map import LabelMap, prepare_label_map
-from volumetric.simulation.label_table import HIGHEST_LABEL, LabelTable
+from volumetric.simulation.label_table import LabelTable
 from volumetric.simulation.pair import PairSimulation
 from volumetric.simulation.parameters import PairParameters
 from volumetric.simulation.scan import SimulatedScan
 from volumetric.simulation.tissues import TISSUES
+from volumetric.subject import HIGHEST_LABEL
 
 log = logging.getLogger(__name__)
 

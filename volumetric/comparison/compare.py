@@ -78,9 +78,7 @@ def compare(
     """
     if not metrics or not tables:
         raise CompareError("give at least one table and one --metric")
-    opened = open_tables(tables, labels)
-    for table in opened:
-        table.check_region(region)
+    opened = open_tables(tables, labels, region)
     compared = [compared_metric(name, opened) for name in dict.fromkeys(metrics)]
     pairs, groups, notes = (
         _methods_of(opened[0], region, method, methods, baseline)

@@ -101,15 +101,16 @@ class ComparedTable:
         return [row for row in self.scores.rows if row.is_scored]
 
 
-def open_tables(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[ComparedTable]:
+def open_tables(paths: Sequence[Path], labels: Sequence[str] = (), region: str = "brain") -> list[ComparedTable]:
     """Read tables.
 
     Args:
         paths: `per_subject.csv` files, the folders they lie in, or run folders with `metrics/per_subject.csv`.
         labels: one for each; default the names of the runs' folders.
+        region: that all of them must have.
 
     Raises:
-        InputError: no such table, no table of scores, a table twice, or labels that do not fit.
+        InputError: no such table, no table of scores, a table twice, one without the region, or labels that do not fit.
     """
     files = [_find(path) for path in paths]
     if len({file.resolve() for file in files}) < len(files):
@@ -119,7 +120,10 @@ def open_tables(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Compa
     labels = list(labels) or _labels(files)
     if len(set(labels)) < len(labels):
         raise ScoresError(f"two tables have one label: {', '.join(labels)}; give each its own with --label")
-    return [_read(file, label) for file, label in zip(files, labels, strict=True)]
+    tables = [_read(file, label) for file, label in zip(files, labels, strict=True)]
+    for table in tables:
+        table.check_region(region)
+    return tables
 
 
 def compared_metric(name: str, tables: Sequence[ComparedTable]) -> ComparedMetric:

@@ -35,7 +35,7 @@ def load_yaml(text: str, name: str) -> Any:
     try:
         return yaml.load(text, _BoundedLoader)  # a subclass of SafeLoader
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise ConfigError(f"{name}: not valid YAML ({' '.join(str(error).split())}); correct it") from error
 
 
 class _BoundedLoader(yaml.SafeLoader):

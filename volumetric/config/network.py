@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -16,7 +17,7 @@ MAX_WEIGHTS = 500_000_000
 """The largest network that is built; its training needs 10 GB in float32 for weights, averages and AdamW alone."""
 
 DEFAULT_NETWORK = "unet"
-NETWORK_NAMES = ("unet", "seed_unet", "segresnet", "dynunet", "swinunetr")
+NETWORK_NAMES = ("unet", "seed_unet", "segresnet", "dynunet", "swinunetr", "spade")
 
 
 class UNetConfig(Section):
@@ -99,7 +100,23 @@ class SwinUNETRConfig(Section):
         return 32
 
 
-AnyNetwork = UNetConfig | SeedUNetConfig | SegResNetConfig | DynUNetConfig | SwinUNETRConfig
+class SpadeConfig(Section):
+    """Generator of MONAI's SPADE blocks (Park 2019), for label maps: they scale and shift its features."""
+
+    name: Literal["spade"]
+    channels: Channels = Field((16, 32, 64), description="width of each level, finest first")
+    hidden: Width = Field(16, description="width of the layer from the label map to its scales and shifts")
+    norm: Literal["instance", "batch", "none"] = Field(
+        "instance", description="of the features before they are scaled; batch and none do not depend on the window"
+    )
+
+    @property
+    def stride(self) -> int:
+        """Voxels of input per voxel of the coarsest level."""
+        return int(2 ** (len(self.channels) - 1))
+
+
+AnyNetwork = UNetConfig | SeedUNetConfig | SegResNetConfig | DynUNetConfig | SwinUNETRConfig | SpadeConfig
 
 
 def least_weights(network: AnyNetwork) -> int:
@@ -113,8 +130,15 @@ def least_weights(network: AnyNetwork) -> int:
             return 54 * sum(width**2 for width in network.channels)
         case SwinUNETRConfig():
             return 54 * (16 * network.width) ** 2
+        case SpadeConfig():
+            return _least_spade_weights(network)
         case SeedUNetConfig():
             return 0
+
+
+def _least_spade_weights(network: SpadeConfig) -> int:
+    pairs = [(a, b, min(a, b)) for a, b in pairwise((network.channels[-1], *reversed(network.channels)))]
+    return sum(27 * least * (a + b) + 54 * network.hidden * (a + least) for a, b, least in pairs)
 
 
 def _name(section: Any) -> str:
@@ -136,7 +160,8 @@ NetworkConfig = Annotated[
     | Annotated[SeedUNetConfig, Tag("seed_unet")]
     | Annotated[SegResNetConfig, Tag("segresnet")]
     | Annotated[DynUNetConfig, Tag("dynunet")]
-    | Annotated[SwinUNETRConfig, Tag("swinunetr")],
+    | Annotated[SwinUNETRConfig, Tag("swinunetr")]
+    | Annotated[SpadeConfig, Tag("spade")],
     Discriminator(
         _name,
         custom_error_type="network_name",
@@ -158,4 +183,6 @@ def width_at_full_resolution(network: NetworkConfig) -> int:
         return network.channels[0] if network.stem_stride == 1 else max(8, network.channels[0] // 2)
     if isinstance(network, SeedUNetConfig):
         return 64
+    if isinstance(network, SpadeConfig):
+        return max(2 * network.channels[0], network.hidden)
     return network.channels[0] if isinstance(network, DynUNetConfig) else network.width

@@ -144,7 +144,7 @@ def _sentences(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
             yield str(problem["ctx"]["error"])
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
-            yield f"`{where}` = {reprlib.repr(problem['input'])}: {message}"
+            yield f"`{where}` = {reprlib.repr(problem['input'])}: {message}; see `volumetric config --schema`"
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -7,12 +7,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from volumetric.config.adversarial import AdversarialConfig
 from volumetric.config.choices import Device, MaskKind
+from volumetric.config.labels import LabelsConfig
 from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Probability, Section, Seed
 from volumetric.config.simulation import SimulationConfig
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
+LABEL_SOURCE: Literal["labels"] = "labels"
+Source = Literal["t1w", "t2w", "pdw", "flair", "labels"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
 Millimeters = Annotated[float, Field(ge=0.2, le=6)]
 PatchSide = Annotated[int, Field(ge=8, le=1024)]
@@ -31,13 +35,22 @@ def check_contrasts(sources: Sequence[str], target: str) -> None:
 class TaskConfig(Section):
     """Contrasts of the sources and of the target."""
 
-    sources: tuple[Contrast, ...] = Field(("t1w",), min_length=1, description="contrasts that the network takes")
+    sources: tuple[Source, ...] = Field(
+        ("t1w",), min_length=1, description="contrasts that the network takes, or `labels` alone: a label map"
+    )
     target: Contrast = Field("t2w", description="contrast that the network predicts")
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
         check_contrasts(self.sources, self.target)
+        if LABEL_SOURCE in self.sources and len(self.sources) > 1:
+            raise ValueError(f"the sources {list(self.sources)}: `labels` is the only source, or none")
         return self
+
+    @property
+    def images(self) -> tuple[Source, ...]:
+        """The contrasts of sources and target: all but a label map."""
+        return tuple(name for name in (*self.sources, self.target) if name != LABEL_SOURCE)
 
 
 class SpaceConfig(Section):
@@ -113,6 +126,12 @@ class AugmentationConfig(Section):
         """True where anything is interpolated, so that patches are cut with a margin."""
         return self.affine_probability > 0 or self.elastic_probability > 0
 
+    @property
+    def changes_appearance(self) -> bool:
+        """True where anything changes the intensities of the sources."""
+        kinds = (self.bias_probability, self.gamma_probability, self.noise_probability, self.blur_probability)
+        return any(kinds) or self.low_resolution_probability > 0
+
 
 class MixtureConfig(Section):
     """Simulated pairs among the training draws; they come from rows of the manifest with `labels` and no scans."""
@@ -169,6 +188,7 @@ class RunConfig(Section):
     """The whole configuration of a training run."""
 
     task: TaskConfig = TaskConfig()
+    labels: LabelsConfig = LabelsConfig()
     space: SpaceConfig = SpaceConfig()
     mask: MaskConfig = MaskConfig()
     intensity: IntensityConfig = IntensityConfig()
@@ -178,6 +198,7 @@ class RunConfig(Section):
     mixture: MixtureConfig = MixtureConfig()
     simulation: SimulationConfig = SimulationConfig()
     loss: LossConfig = LossConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -245,4 +266,32 @@ class RunConfig(Section):
                 f"patch.size {list(self.patch.size)} leaves one voxel on the coarsest level of this "
                 f"{self.network.name}; give at least {[2 * stride] * 3}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _discriminator_takes_one_pass(self) -> Self:
+        if self.adversarial.weight and self.max_patches_per_pass is not None:
+            raise ValueError("a discriminator judges a batch in one pass: leave max_patches_per_pass out")
+        return self
+
+    @model_validator(mode="after")
+    def _patch_fits_discriminator(self) -> Self:
+        least = self.adversarial.least_side_vox
+        if self.adversarial.weight and min(self.patch.size) < least:
+            raise ValueError(
+                f"patch.size {list(self.patch.size)} is too small for a discriminator of adversarial.num_layers "
+                f"{self.adversarial.num_layers}: give at least {least} voxels a side, or fewer layers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_stay_labels(self) -> Self:
+        if LABEL_SOURCE not in self.task.sources:
+            return self
+        if self.intensity.source_normalization != "zscore" or self.mask.kind == "head":
+            raise ValueError(
+                "a label map has classes, no intensities: leave intensity.source_normalization and mask.kind out"
+            )
+        if self.augmentation.changes_appearance:
+            raise ValueError("a label map has no appearance to augment: leave bias, gamma, noise, blur and zoom at 0")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,8 @@ from volumetric.evaluation.summary import summary_rows
 from volumetric.manifest import Manifest, ManifestRow, read_manifest
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.table import METRICS
-from volumetric.model.predict import pick_device
-from volumetric.outputs import hash_json, versions
+from volumetric.model.device import pick_device
+from volumetric.outputs import hash_json, versions, without_folders
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,
     INFO_FILE,
@@ -113,7 +114,7 @@ def evaluate(
     if not rows:
         raise EvaluationError(f"{manifest.name}: no row has split `{split}`; give --split train, val, test or all")
     folder = open_predictions(predictions, pattern)
-    run = _run_identity(folder.folder)
+    run = _run_identity(folder.folder, out)
     covariates = _covariates(rows)
     torch_device = pick_device(device)
     settings, training = _settings_and_training(
@@ -145,10 +146,14 @@ def evaluate(
         if not spread.is_whole:
             return Evaluation(outcomes, (), [])
         outcomes = _without_swaps(rows, outcomes)
-        scores = [row for subject, outcome in zip(rows, outcomes, strict=True) for row in _rows(subject, outcome)]
+        scores = [
+            row
+            for subject, outcome in zip(rows, outcomes, strict=True)
+            for row in _rows(subject, outcome, folder.folder)
+        ]
         table = ScoreTable(tuple(_METRICS), tuple(covariates), tuple(scores))
         info = EvaluationInfo(
-            predictions=str(folder.folder.absolute()),
+            predictions=os.path.relpath(folder.folder, out),
             source=settings.source,
             target=settings.target,
             split=split,
@@ -211,7 +216,7 @@ def _covariates(rows: Sequence[ManifestRow]) -> list[str]:
     return covariates
 
 
-def _run_identity(predictions: Path) -> RunIdentity | None:
+def _run_identity(predictions: Path, out: Path) -> RunIdentity | None:
     """The training run that the predictions lie in the folder of: its seed, and a hash of all its other settings.
 
     Raises:
@@ -228,7 +233,7 @@ def _run_identity(predictions: Path) -> RunIdentity | None:
         raise EvaluationError(str(error)) from error
     # What the file holds, so that a field that a later version adds changes no hash.
     rest = settings.model_dump(mode="json", exclude={"seed"}, exclude_unset=True)
-    return RunIdentity(seed=settings.seed, settings_sha256=hash_json(rest), folder=str(file.parent))
+    return RunIdentity(seed=settings.seed, settings_sha256=hash_json(rest), folder=os.path.relpath(file.parent, out))
 
 
 def _reads(kind: type[Settings], file: Path) -> bool:
@@ -278,10 +283,11 @@ def _data_range(folder: PredictionSet, training: TrainingIntensities) -> float:
     return stated
 
 
-def _rows(subject: ManifestRow, outcome: Outcome[SubjectScores]) -> list[ScoreRow]:
+def _rows(subject: ManifestRow, outcome: Outcome[SubjectScores], predictions: Path) -> list[ScoreRow]:
     """The rows of `per_subject.csv` of one subject; a failed one has a row with the reason."""
     covariates = dict(subject.covariates)
     if outcome.status == "failed":
         ids = subject.key._asdict()
-        return [ScoreRow(**ids, method=MODEL, status="failed", error=outcome.error, covariates=covariates)]
+        error = without_folders(outcome.error, [*subject.paths.values(), predictions])
+        return [ScoreRow(**ids, method=MODEL, status="failed", error=error, covariates=covariates)]
     return [row.model_copy(update={"covariates": covariates}) for row in outcome.result.rows]

@@ -127,7 +127,7 @@ class ScoringTask:
             subject_id=item.subject_id,
             session_id=item.session_id,
             fingerprint=self._fingerprint(subject.sha256, prediction.sha256),
-            images=self._images(loaded),
+            images=self._images(loaded).relative_to(self._out),
             block_means=block_means(subject.truth, prediction.array, subject.mask, subject.space.affine).pack(),
             rows=tuple(rows),
         )

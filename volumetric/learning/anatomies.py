@@ -20,7 +20,8 @@ from volumetric.learning.cache import cached, mapped
 from volumetric.manifest import LABEL_MAP, ManifestError, ManifestRow
 from volumetric.outputs import hash_file, hash_json, versions
 from volumetric.simulation.label_map import LabelMap, prepare_label_map
-from volumetric.simulation.label_table import HIGHEST_LABEL, LabelTable, read_label_table
+from volumetric.simulation.label_table import LabelTable, read_label_table
+from volumetric.subject import HIGHEST_LABEL
 
 RECIPE = 1
 """Raised whenever the same label map begins to give other arrays."""

@@ -10,7 +10,6 @@ from volumetric.config.run import AugmentationConfig
 from volumetric.transforms.augmentation import appearance_steps
 
 PAIR = ("source", "target", "mask")
-_INTERPOLATION = ("bilinear", "bilinear", "nearest")
 _ELASTIC_SIGMA_VOX = (5, 7)
 
 
@@ -19,17 +18,21 @@ def size_with_margin(config: AugmentationConfig, size: tuple[int, int, int]) -> 
     return tuple(side + 2 * math.ceil(0.1 * side) for side in size) if config.moves else size
 
 
-def augment(config: AugmentationConfig, size: tuple[int, int, int]) -> Compose:
+def augment(config: AugmentationConfig, size: tuple[int, int, int], *, labels: bool = False) -> Compose:
     """The transforms whose probability is above 0, as one.
 
     They take a dictionary of `source (C, *crop)`, `target (1, *crop)` and `mask (1, *crop)`, images in reference units,
-    and crop it to `size`.
+    and crop it to `size`. With `labels` the source is a label map, and moved by nearest neighbor.
     """
-    return Compose([*_geometry_steps(config, size), *appearance_steps("source", config)])
+    return Compose(
+        [*_geometry_steps(config, size, "nearest" if labels else "bilinear"), *appearance_steps("source", config)]
+    )
 
 
-def _geometry_steps(config: AugmentationConfig, size: tuple[int, int, int]) -> list[RandomizableTransform]:
-    steps = []
+def _geometry_steps(
+    config: AugmentationConfig, size: tuple[int, int, int], source_mode: str
+) -> list[RandomizableTransform]:
+    steps, interpolation = [], (source_mode, "bilinear", "nearest")
     if config.flip_probability:
         steps.append(RandFlipd(PAIR, prob=config.flip_probability, spatial_axis=0))
     if config.elastic_probability:
@@ -40,7 +43,7 @@ def _geometry_steps(config: AugmentationConfig, size: tuple[int, int, int]) -> l
                 # noise of unit range, smoothed in 3D by these sigmas, has an SD of about a fortieth
                 magnitude_range=(0, 20 * config.elastic_vox),
                 prob=config.elastic_probability,
-                mode=_INTERPOLATION,
+                mode=interpolation,
                 padding_mode="zeros",
             )
         )
@@ -53,7 +56,7 @@ def _geometry_steps(config: AugmentationConfig, size: tuple[int, int, int]) -> l
                 scale_range=(config.scaling,) * 3,
                 shear_range=(config.shear,) * 6,
                 spatial_size=size,
-                mode=_INTERPOLATION,
+                mode=interpolation,
                 padding_mode="zeros",
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from volumetric.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
+
+_LITTER_AGE_S = 3600
 
 
 class CacheError(InputError):
@@ -51,6 +54,7 @@ def cached(cache: Path, key: str, names: Collection[str], make: Callable[[], Map
             f"{cache}: the disk is full ({num_bytes / 1e6:.0f} MB are needed for one subject); make room, or name a "
             "folder on another disk with --set cache=FOLDER"
         )
+    _remove_litter(cache, key)
     temporary = Path(mkdtemp(prefix=f".{key[:8]}.", dir=cache))
     try:
         for name, array in arrays.items():
@@ -70,6 +74,14 @@ def cached(cache: Path, key: str, names: Collection[str], make: Callable[[], Map
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _remove_litter(cache: Path, key: str) -> None:
+    """Remove what killed processes left of this entry an hour ago or earlier."""
+    for folder in cache.glob(f".{key[:8]}.*"):
+        with suppress(OSError):  # another process was first
+            if time.time() - folder.stat().st_mtime > _LITTER_AGE_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(folder: Path, names: Collection[str]) -> bool:

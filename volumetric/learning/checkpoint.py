@@ -32,11 +32,13 @@ class Progress:
         step: optimizer steps done.
         history: one row a validation, the rows of `history.csv`.
         losses: of the steps since the last validation.
+        balance: adversarial loss, discriminator's loss and its accuracy of the same steps.
         best_psnr_db: highest validation PSNR so far.
     """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    balance: list[tuple[float, float, float]] = field(default_factory=list)
     history: list[HistoryRow] = field(default_factory=list)
     best_psnr_db: float = float("-inf")
 
@@ -80,7 +82,8 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         plain = rest["progress"]
         history = [HistoryRow.model_validate(row) for row in plain["history"]]
         losses = [float(loss) for loss in plain.get("losses", [])]
-        return Progress(int(plain["step"]), losses, history, float(plain["best_psnr_db"]))
+        balance = [(float(a), float(b), float(c)) for a, b, c in plain.get("balance", [])]
+        return Progress(int(plain["step"]), losses, balance, history, float(plain["best_psnr_db"]))
     except _DAMAGE as error:
         if is_out_of_memory(error):
             raise

@@ -50,7 +50,7 @@ def volume_transforms(config: RunConfig) -> Compose:
     return Compose(
         [
             LoadSubjectd(contrasts),
-            partial(_count_intensities, contrasts=contrasts),
+            partial(_count_intensities, contrasts=config.task.images),
             RegionMaskd(contrasts, config.mask.kind, target_key=config.task.target),
             ToModelSpaced(contrasts, config.space.spacing_mm, region_key="region"),
             _find_centers,
@@ -76,7 +76,7 @@ def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
                 allow_smaller=True,
             ),
             SpatialPadd(PAIR, size),
-            augment(config.augmentation, config.patch.size),
+            augment(config.augmentation, config.patch.size, labels=spec.label_classes is not None),
             EnsureTyped(PAIR, track_meta=False),  # each copy would drag the metadata along
             CastToTyped("mask", torch.bool),
             *normalization_steps(spec),

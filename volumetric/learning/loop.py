@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from torch import nn
 from volumetric.batch.subjects import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.interrupts import Interruption, check, held
+from volumetric.learning.adversarial import balance_columns
 from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
@@ -91,9 +92,10 @@ def _run_steps(
 ) -> None:
     """Steps up to the last, or until validation no longer improves; `progress` goes along."""
     num_steps, saved_s = config.optim.num_steps, time.monotonic()
+    bar = progress_bar("training", num_steps, "steps", done=progress.step)
     with (
         Events(out / "tensorboard", enabled=config.tensorboard and fabric.is_global_zero, step=progress.step) as events,
-        progress_bar("training", num_steps, "steps", done=progress.step) as advance,
+        bar if fabric.is_global_zero else nullcontext(lambda remark: None) as advance,
         _saved_if_interrupted(fabric, optimization, progress, out),
     ):
         if validation_is_due(config, progress):  # it was interrupted
@@ -153,6 +155,7 @@ def _validate(
     """The row of the history with the scores of the averaged weights; writes checkpoints and `validation.png`."""
     rate = learning_rate(config.optim, progress.step - 1)
     row = HistoryRow(step=progress.step, lr=rate, train_loss=float(np.mean(progress.losses)))
+    row = row.model_copy(update=balance_columns(progress.balance))
     if cohort.val:
         figure, title = out / "validation.png" if fabric.is_global_zero else None, f"step {row.step}"
         scores = validate(optimization.averaged, cohort.spec, cohort.val, fabric, figure=figure, title=title)
@@ -167,6 +170,7 @@ def _save(fabric: Fabric, optimization: Optimization, progress: Progress, row: H
     """Add a validation to the progress; write the checkpoints and `history.csv`."""
     progress.history.append(row)
     progress.losses.clear()
+    progress.balance.clear()
     if row.val_psnr_db is not None and row.val_psnr_db > progress.best_psnr_db:
         progress.best_psnr_db = row.val_psnr_db
         optimization.save(out / "checkpoints" / "best.ckpt", progress)

@@ -44,7 +44,7 @@ class MaskedLoss:
         return total
 
     def counts(self, mask: Tensor) -> Tensor:
-        """How many values each term is the mean of, float `(num_terms,)`."""
+        """Number of values that each term is the mean of, float `(num_terms,)`."""
         return torch.stack([COUNTS.get(name, _num_inside)(mask).float() for name in self._weights])
 
 

@@ -18,6 +18,7 @@ from volumetric.simulation.draws import draw_pair
 from volumetric.simulation.pair import PairSimulation
 from volumetric.transforms.augmentation import appearance_steps
 from volumetric.transforms.normalize import NormalizeInMaskd
+from volumetric.transforms.one_hot import OneHotLabelsd
 from volumetric.transforms.simulate import RandSimulatePaird
 
 NUM_FOR_STATISTICS = 32
@@ -46,10 +47,13 @@ def num_simulated(config: RunConfig) -> int:
 
 def normalization_steps(spec: ModelSpec) -> list[MapTransform]:
     """The transforms of a patch in reference units, `measured` beside it, into network units."""
+    target = NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale)
+    if spec.label_classes is not None:
+        return [OneHotLabelsd("source", spec.label_classes), target]
     learned = [source_map.numbers for source_map in spec.source_maps]
     return [
         NormalizeInMaskd("source", spec.source_normalization, learned=learned, measured_key="measured"),
-        NormalizeIntensityd("target", spec.target_map.center, spec.target_map.scale),
+        target,
     ]
 
 

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from volumetric.config.run import OptimConfig, RunConfig
 from volumetric.errors import InputError
 from volumetric.interrupts import held
+from volumetric.learning.adversarial import Adversary
 from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from volumetric.learning.losses import MaskedLoss
 from volumetric.learning.ranks import reduced
@@ -35,6 +36,7 @@ class Optimization:
     Attributes:
         averaged: exponential moving average of the weights (Polyak and Juditsky 1992), with the newest buffers; it is
             what is validated and exported.
+        adversary: discriminator that the network is trained against, or None.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Optimization:
     ) -> None:
         """The weights of a trained network of the same kind, or fresh ones from the configuration's seed."""
         fabric.seed_everything(config.seed, verbose=False)
-        module = channels_last(build_network(config.network, len(config.task.sources)))
+        module = channels_last(build_network(config.network, spec.in_channels))
         if pretrained is not None:
             module.load_state_dict(pretrained.state_dict())
         optimizer: Optimizer = AdamW(
@@ -52,8 +54,10 @@ class Optimization:
         self._network, self._optimizer = fabric.setup(module, optimizer)
         self._average = AveragedModel(module, multi_avg_fn=_toward(config.optim.ema_decay))
         self._module = module
-        self._forward_changes_buffers = any(True for _ in module.buffers())  # statistics of batch norm
         self._loss = MaskedLoss(config.loss, spec.target_map, spec.data_range)
+        self.adversary = Adversary(fabric, config, spec.in_channels) if config.adversarial.weight else None
+        # statistics of batch norm, and the discriminator's largest gains
+        self._forward_changes_buffers = self.adversary is not None or any(True for _ in module.buffers())
 
     @property
     def averaged(self) -> nn.Module:
@@ -70,7 +74,7 @@ class Optimization:
             group["lr"] = lr
         self._network.train()
         with _memory_advice(self._config), held() if self._forward_changes_buffers else nullcontext():
-            loss = self._add_up_gradients(batch)
+            loss = self._add_up_gradients(batch, progress.step)
             _check_finite(loss, "loss", progress.step, lr)
             norm = self._fabric.clip_gradients(
                 self._network, self._optimizer, max_norm=self._config.optim.clip_norm, error_if_nonfinite=False
@@ -82,10 +86,12 @@ class Optimization:
                 self._optimizer.zero_grad()
                 self._share_buffers()
                 self._average.update_parameters(self._module)
+                if self.adversary:
+                    progress.balance.append(self.adversary.step(batch, progress.step, lr))
                 progress.step += 1
                 progress.losses.append(loss)
 
-    def _add_up_gradients(self, batch: Mapping[str, Tensor]) -> float:
+    def _add_up_gradients(self, batch: Mapping[str, Tensor], step: int) -> float:
         """The loss of a step over all passes and ranks, with its gradients in the network."""
         num_ranks, num_patches = self._fabric.world_size, len(batch["mask"])
         at_once = self._config.max_patches_per_pass or num_patches
@@ -93,8 +99,10 @@ class Optimization:
         losses = []
         for number, (part, shares) in enumerate(zip(parts, self._shares(parts), strict=True), 1):
             with self._fabric.no_backward_sync(self._network, enabled=number < len(parts)):
-                loss = self._loss(part["target"], self._network(part["source"]), part["mask"], shares)
-                self._fabric.backward(loss if num_ranks == 1 else loss * num_ranks)  # DDP divides by it
+                prediction = self._network(part["source"])
+                loss = self._loss(part["target"], prediction, part["mask"], shares)
+                total = loss + self.adversary.loss(part, prediction, step) if self.adversary else loss
+                self._fabric.backward(total if num_ranks == 1 else total * num_ranks)  # DDP divides by it
             losses.append(loss.detach())
         return float(reduced(self._fabric, torch.stack(losses).sum()))
 
@@ -125,7 +133,8 @@ class Optimization:
         return load_checkpoint(self._fabric, path, self._state())
 
     def _state(self) -> dict[str, Any]:
-        return {"network": self._network, "averaged": self._average, "optimizer": self._optimizer}
+        state = {"network": self._network, "averaged": self._average, "optimizer": self._optimizer}
+        return state | (self.adversary.state() if self.adversary else {})
 
 
 def learning_rate(optim: OptimConfig, step: int) -> float:
@@ -179,7 +188,7 @@ def memory_advice(config: RunConfig) -> str:
         ways.append(f"--set patch.batch_size={batch // 2 // each * each} --set patch.num_per_volume={each}")
     if smaller != list(size):
         ways.append(f"--set patch.size={str(smaller).replace(' ', '')}")
-    if network.name in ("unet", "dynunet"):
+    if network.name in ("unet", "dynunet", "spade"):
         ways.append(f"--set network.channels={str([max(1, n // 2) for n in network.channels]).replace(' ', '')}")
     return (
         f"out of memory with patches of {list(size)} voxels, {batch} in a batch, network {network.name}; lower one "

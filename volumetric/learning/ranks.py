@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # the command line is read before torch is imported
 GIVE_WAY_S = 3.0
 """Seconds that a rank waits before it speaks of an error that another may speak of; it is ended meanwhile."""
 
+START_S = 60.0
+"""The same before the ranks have met: those that read the same files meet the same errors, some later than others."""
+
 _LOST = ("closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
 
 
@@ -36,12 +39,12 @@ def this_rank() -> int:
 
 
 def num_ranks() -> int:
-    """How many processes train together, over all machines."""
+    """The number of processes that train together, over all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def num_local_ranks() -> int:
-    """How many of them run on this machine."""
+    """The number of those that run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
@@ -63,8 +66,8 @@ def check_shares(patch: PatchConfig) -> None:
             ways.append("--set patch.num_per_volume=1")
         ways.append(f"--set patch.batch_size={-(-num_volumes // ranks) * ranks * patch.num_per_volume}")
         raise RankError(
-            f"{ranks} processes cannot share a step of {num_volumes} volumes (patch.batch_size={patch.batch_size}, "
-            f"patch.num_per_volume={patch.num_per_volume}) evenly; start fewer, or {', or '.join(ways)}"
+            f"{ranks} processes cannot share the volumes of a step evenly (they are {num_volumes}: patch.batch_size="
+            f"{patch.batch_size}, patch.num_per_volume={patch.num_per_volume}); start fewer, or {', or '.join(ways)}"
         )
 
 
@@ -128,13 +131,18 @@ def one_message() -> Iterator[None]:
     except Exception as error:
         lost = num_ranks() > 1 and _is_lost_rank(error)
         if lost or this_rank():
-            time.sleep(GIVE_WAY_S)
+            time.sleep(GIVE_WAY_S if _have_met() else START_S)
         if lost:
             raise RankError(
                 f"process {this_rank()} of {num_ranks()} lost another one; the same command goes on from the last "
                 "checkpoint"
             ) from error
         raise
+
+
+def _have_met() -> bool:
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and bool(distributed.is_initialized())
 
 
 def _is_lost_rank(error: Exception) -> bool:

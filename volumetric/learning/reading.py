@@ -70,7 +70,7 @@ def _read_pair(row: ManifestRow, config: RunConfig, cache: Path) -> TrainingPair
         {"recipe": RECIPE, "contrasts": contrasts, "spacing_mm": config.space.spacing_mm, "mask": config.mask.kind}
         | {"files": sha256, "versions": versions()}
     )
-    volumes = cached(cache, key, volume_arrays(contrasts), partial(_read_volumes, row, config, sha256))
+    volumes = cached(cache, key, volume_arrays(config.task.images), partial(_read_volumes, row, config, sha256))
 
     def measure() -> dict[str, NDArray[np.float64]]:
         sources, brain = mapped(volumes, "sources"), mapped(volumes, "brain")[0]

@@ -57,7 +57,7 @@ def intensities(
     pairs: Sequence[TrainingPair], anatomies: Sequence[TrainingAnatomy], config: RunConfig
 ) -> IntensitiesOfSubjects:
     """The intensities of the scanned pairs, or, where there are none, of some simulated ones."""
-    contrasts = (*config.task.sources, config.task.target)
+    contrasts = config.task.images
     if pairs:
         return {contrast: partial(_each, pairs, contrast) for contrast in contrasts}
     simulated = dict(zip(contrasts, simulated_intensities(anatomies, config), strict=True))
@@ -66,7 +66,7 @@ def intensities(
 
 def pool(subjects: IntensitiesOfSubjects, config: RunConfig) -> CohortStatistics:
     """The statistics of all subjects."""
-    statistics = CohortStatistics({contrast: PooledIntensities() for contrast in config.task.sources})
+    statistics = CohortStatistics({contrast: PooledIntensities() for contrast in config.task.images[:-1]})
     for contrast, pooled in {**statistics.sources, config.task.target: statistics.target}.items():
         for own in subjects[contrast]():
             pooled.merge(own.counts, own.total, own.total_squares)

@@ -17,6 +17,7 @@ from volumetric.config.document import ConfigError
 from volumetric.config.resolve import as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
 from volumetric.learning.anatomies import read_anatomies
+from volumetric.learning.labels import check_label_maps, label_classes
 from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test
 from volumetric.learning.plan import PLAN_FILE, plan_run, values, write_plan
@@ -27,8 +28,9 @@ from volumetric.learning.reading import read_pairs
 from volumetric.learning.rows import divided, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
+from volumetric.model.device import pick_device
 from volumetric.model.folder import SPEC
-from volumetric.model.predict import Model, pick_device
+from volumetric.model.predict import Model
 from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.outputs import locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
@@ -156,10 +158,13 @@ def _read_cohort(manifest: Manifest, config: RunConfig, out: Path, base: Model |
     train_pairs = read_pairs(scanned, config, cache, title="reading train")
     anatomies = read_anatomies(labeled, config, cache) if labeled else []
     val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
+    classes = base.spec.label_classes if base else label_classes(config)
+    check_label_maps([*train_pairs, *val_pairs], classes)
     subjects = intensities(train_pairs, anatomies, config)
     statistics = pool(subjects, config)
     spec = ModelSpec(
         sources=config.task.sources,
+        label_classes=classes,
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
         mask=MaskSpec(kind=config.mask.kind),

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from volumetric.config.choices import Device
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
 from volumetric.imaging.mask import BrainMask, brain_mask, is_extracted, region_mask
-from volumetric.imaging.nifti import Image, read_image
+from volumetric.imaging.nifti import Image
+from volumetric.model.device import pick_device
 from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
 from volumetric.model.networks import channels_last
 from volumetric.model.plausibility import check_prediction
@@ -28,17 +28,13 @@ from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units, measure_sources
 from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
-from volumetric.subject import check_one_grid
+from volumetric.subject import check_one_grid, read_source
 
 _DEFAULTS = InferenceOptions()
 _NO_HEAD = (
     "the scan is brain-extracted and the model was trained on heads, so the brain alone is synthesized, and less well; "
     "give the scan as it was before brain extraction, or use a model of the brain"
 )
-
-
-class DeviceError(InputError):
-    """A device that is named and not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +119,7 @@ class Model:
         self.settings = resolve_options(options, spec, self.device)
         self.engine = choose_engine(
             self.network,
-            len(spec.sources),
+            spec.in_channels,
             stride=spec.network.stride,
             options=self.settings,
             cache=cache,
@@ -158,7 +154,7 @@ class Model:
         images: dict[str, Image] = {}
         for contrast in self.spec.sources:
             value = by_contrast[contrast]
-            images[contrast] = value if isinstance(value, Image) else read_image(Path(value))
+            images[contrast] = value if isinstance(value, Image) else read_source(Path(value), contrast)
         check_one_grid(images, name="given")
         return self.preprocess_masked(images, brain_mask(images[self.spec.sources[0]], mask))
 
@@ -176,7 +172,10 @@ class Model:
         region = region_mask(self.spec.mask.kind, scan, mask.array)
         space = model_space_of(scan.space, mask.array, self.spec.spacing_mm, region)
         names = [f"the {contrast} image" for contrast in self.spec.sources]
-        sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources), names=names)
+        if self.spec.label_classes is None:
+            sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources), names=names)
+        else:
+            sources = space.labels_to_model_space(scan)
         measured = measure_sources(self.spec.source_normalization, self.spec.sources, sources, space.brain)
         warnings = scan_warnings(self.spec, images, sources, space)
         if self.spec.mask.kind == "head" and is_extracted(region, mask.array):
@@ -286,15 +285,3 @@ def run_windows(
     units = (out * spec.target_map.scale + spec.target_map.center) * inside
     array: NDArray[np.float32] = units.cpu().numpy()
     return array
-
-
-def pick_device(device: Device) -> torch.device:
-    """The device a name means; `auto` takes a GPU where there is one.
-
-    Raises:
-        DeviceError: `cuda` is named and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("--device cuda: this machine shows no CUDA device; use --device cpu or auto")
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return torch.device(chosen)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from volumetric.config.run import Contrast
+from volumetric.config.run import Contrast, Source
 from volumetric.imaging.geometry import bounding_box
 from volumetric.imaging.nifti import Image
 from volumetric.model.space import ModelSpace
@@ -118,13 +118,15 @@ def scan_warnings(
         space: model space.
     """
     warnings = _size_warnings(space.brain, space.grid.spacing_mm)
+    if spec.label_classes is not None:
+        return tuple(warnings)
     for contrast, source in zip(spec.sources, sources, strict=True):
         warnings += _negative_warnings(contrast, images[contrast])
         warnings += _contrast_warnings(contrast, measure_appearance(source, space.brain, space.grid.spacing_mm))
     return (*warnings, *training_range_warnings(spec, images[spec.sources[0]], sources, space.brain))
 
 
-def _contrast_warnings(contrast: Contrast, appearance: Appearance) -> list[str]:
+def _contrast_warnings(contrast: Source, appearance: Appearance) -> list[str]:
     if appearance.likeness < LIMITS.likeness:
         return [
             f"the {contrast} scan is mostly noise: neighboring voxels correlate by {appearance.likeness:.2f}, "

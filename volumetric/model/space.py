@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from volumetric.imaging.geometry import (
     widened,
     with_spacing,
 )
+from volumetric.imaging.header import MAX_BYTES
 from volumetric.imaging.intensity import in_reference_units, reference_scale
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.resample import continue_outward, resample
@@ -84,6 +86,13 @@ class ModelSpace:
             np.multiply(units, self.mask, out=place)
         return in_model_space
 
+    def labels_to_model_space(self, labels: Image) -> NDArray[np.float32]:
+        """A label map on the scan's grid, by nearest neighbor: float32 `(1, I, J, K)` of labels, 0 outside the mask."""
+        array = np.ascontiguousarray(self.flips.apply(labels.array)[self.scan_box]).astype(np.float32)
+        if not self.keeps_voxels:
+            array = resample(array, self.scan_grid, self.grid, "nearest")
+        return (array * self.mask)[None]
+
     def from_model_space(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """A volume `(I, J, K)` on this grid, on the scan's own grid: float32, 0 outside the scan's mask.
 
@@ -112,12 +121,13 @@ def model_space_of(
         region: `(I, J, K)`, that the model reads and writes; it holds the brain. None is the brain.
 
     Raises:
-        SpaceError: the brain is too small to have a voxel at that spacing.
+        SpaceError: the brain is too small to have a voxel at that spacing, or the scan too large.
     """
     masks = [brain] if region is None or region is brain else [region, brain]
     flips = flips_to_ras(scan.affine)
     upright = flips.apply_to_space(scan)
     whole = upright if spacing_mm is None else with_spacing(upright, spacing_mm)
+    _check_size(scan, whole)
     keeps_voxels = same_space(upright, whole, tolerance_mm=_SAME_MM)
     scan_box = bounding_box(flips.apply(masks[0]))
     if not keeps_voxels:
@@ -145,6 +155,15 @@ def model_space_of(
         scan_box=scan_box,
         keeps_voxels=keeps_voxels,
     )
+
+
+def _check_size(scan: Space, model: Space) -> None:
+    if math.prod(model.shape) * np.dtype(np.float32).itemsize > MAX_BYTES:
+        sides = " x ".join(f"{side:g}" for side in scan.spacing_mm)
+        raise SpaceError(
+            f"voxel size {sides} mm: at the model's spacing the scan has {' x '.join(map(str, model.shape))} voxels, "
+            f"expected at most {MAX_BYTES / 2**30:g} GiB of float32; check the units of the header"
+        )
 
 
 def _margin_vox(scan: Space, model: Space) -> NDArray[np.int64]:

@@ -11,7 +11,15 @@ from volumetric.config.choices import MaskKind
 from volumetric.config.document import ConfigError, load_yaml
 from volumetric.config.network import NetworkConfig
 from volumetric.config.preparation import PreparationConfig
-from volumetric.config.run import Contrast, Millimeters, PatchSide, SourceNormalization, check_contrasts
+from volumetric.config.run import (
+    LABEL_SOURCE,
+    Contrast,
+    Millimeters,
+    PatchSide,
+    Source,
+    SourceNormalization,
+    check_contrasts,
+)
 from volumetric.config.section import Section
 from volumetric.errors import InputError, first_problem
 from volumetric.imaging.header import VOXEL_SIZE_LIMITS_MM
@@ -85,7 +93,7 @@ class TrainingStatistics(Section):
 
     num_subjects: int = Field(ge=0, description="with scanned pairs")
     num_label_maps: int = Field(0, ge=0, description="that pairs were simulated from")
-    source_quantiles: dict[Contrast, _Quantiles] = Field(
+    source_quantiles: dict[Source, _Quantiles] = Field(
         description="1st, 25th, 50th, 75th and 99th percentile in the mask, reference units, per contrast"
     )
     spacing_mm_low: _SpacingMm = Field(description="finest voxel sides of the training scans, RAS")
@@ -100,7 +108,12 @@ class ModelSpec(Section):
     """
 
     format_version: Literal[1] = 1
-    sources: tuple[Contrast, ...] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1)
+    label_classes: dict[str, tuple[int, ...]] | None = Field(
+        None,
+        exclude_if=lambda classes: classes is None,
+        description="of a label map that is the source: class -> its labels; a channel each, in this order",
+    )
     target: Contrast
     spacing_mm: tuple[Millimeters, Millimeters, Millimeters] | None
     mask: MaskSpec = MaskSpec()
@@ -137,6 +150,17 @@ class ModelSpec(Section):
     weights_license: str | None = Field(None, description="to be filled in by whoever shares the model")
     training_data_license: str | None = Field(None, description="to be filled in by whoever shares the model")
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input: one a contrast, or one a class of the label map."""
+        return len(self.sources) if self.label_classes is None else len(self.label_classes)
+
+    @model_validator(mode="after")
+    def _a_label_map_has_its_classes(self) -> Self:
+        if (self.sources == (LABEL_SOURCE,)) != bool(self.label_classes):
+            raise ValueError("label_classes belong to a model whose one source is `labels`, and to no other")
+        return self
+
     @model_validator(mode="after")
     def _contrasts_differ(self) -> Self:
         check_contrasts(self.sources, self.target)
@@ -152,7 +176,8 @@ class ModelSpec(Section):
 
     @model_validator(mode="after")
     def _every_source_has_its_quantiles(self) -> Self:
-        missing = [contrast for contrast in self.sources if contrast not in self.training.source_quantiles]
+        known = {*self.training.source_quantiles, LABEL_SOURCE}
+        missing = [contrast for contrast in self.sources if contrast not in known]
         if missing:
             raise ValueError(f"training.source_quantiles has no {', '.join(missing)}, a source of the model")
         return self

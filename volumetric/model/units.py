@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetric.config.run import LABEL_SOURCE
+from volumetric.errors import InputError
 from volumetric.imaging.normalization import NORMALIZERS, Statistics, Units
 from volumetric.model.spec import ModelSpec
+
+
+class LabelClassError(InputError):
+    """A label map with labels that a model has no class for."""
+
+
+def classes_of(
+    labels: NDArray[np.float32], classes: Mapping[str, Sequence[int]], *, name: str = "the label map"
+) -> NDArray[np.int64]:
+    """The place of each label's class among the classes, of the shape of `labels`.
+
+    Raises:
+        LabelClassError: labels in no class.
+    """
+    numbers = labels.astype(np.int64)
+    places = np.full(max(int(numbers.max(initial=0)), *map(max, classes.values())) + 1, -1)
+    for place, own in enumerate(classes.values()):
+        places[list(own)] = place
+    found: NDArray[np.int64] = places[numbers]
+    if unknown := sorted(set(numbers[found < 0].tolist())):
+        shown = ", ".join(map(str, unknown[:8])) + (" and more" if len(unknown) > 8 else "")
+        raise LabelClassError(
+            f"{name}: no class has the labels {shown}; train with a table that has them, labels.table, or mend the map"
+        )
+    return found
+
+
+def one_hot(
+    labels: NDArray[np.float32], mask: NDArray[np.bool_], classes: Mapping[str, Sequence[int]]
+) -> NDArray[np.float32]:
+    """Channels of a label map, one a class: 1 in the class's voxels inside the mask, 0 elsewhere.
+
+    Args:
+        labels: whole numbers `(I, J, K)`.
+        mask: `(I, J, K)`.
+        classes: class -> its labels, in the order of the channels.
+
+    Returns:
+        float32 `(N, I, J, K)`.
+
+    Raises:
+        LabelClassError: labels inside the mask that are in no class.
+    """
+    channels = np.zeros((len(classes), *labels.shape), np.float32)
+    channels[(classes_of(labels[mask], classes), *np.nonzero(mask))] = 1
+    return channels
 
 
 def measure_sources(
@@ -28,6 +76,8 @@ def measure_sources(
     Raises:
         IntensityError: an image without the spread, or the peak, that the normalization needs.
     """
+    if tuple(contrasts) == (LABEL_SOURCE,):
+        return np.zeros((1, 0))
     measure = NORMALIZERS[normalization].measure
     own = [measure(source, mask, contrast) for contrast, source in zip(contrasts, sources, strict=True)]
     return np.array(own, np.float64)
@@ -62,11 +112,14 @@ def in_network_units(
         measured: of the whole volume in the brain; None measures `sources` in the mask.
 
     Returns:
-        float32 `(C, I, J, K)`, 0 outside the mask.
+        float32 `(C, I, J, K)`, 0 outside the mask; of a label map a channel for each class.
 
     Raises:
         IntensityError: as `measure_sources`.
+        LabelClassError: as `one_hot`.
     """
+    if spec.label_classes is not None:
+        return one_hot(sources[0], mask, spec.label_classes)
     if measured is None:
         measured = measure_sources(spec.source_normalization, spec.sources, sources, mask)
     units = source_units(spec.source_normalization, measured, [source_map.numbers for source_map in spec.source_maps])

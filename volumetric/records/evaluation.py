@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import quote
@@ -63,7 +64,7 @@ class RunIdentity(BaseModel):
     Attributes:
         seed: of the training.
         settings_sha256: hash of all settings but the seed.
-        folder: of the run.
+        folder: of the run, relative to that of the evaluation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,7 +78,7 @@ class EvaluationInfo(Record):
     """`evaluation.json`: what was evaluated and how.
 
     Attributes:
-        predictions: their folder.
+        predictions: their folder, relative to that of the evaluation.
         source: contrast that the baselines start from.
         target: contrast that was scored.
         split: rows of the manifest.
@@ -102,7 +103,7 @@ class EvaluationInfo(Record):
 
 
 class ScoredImage(BaseModel):
-    """An image file, and the number that its voxels are divided by to give reference units."""
+    """An image file, its path relative to the evaluation, and the divisor that gives reference units."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -119,6 +120,21 @@ class ScoredImages(BaseModel):
     truth: ScoredImage
     prediction: ScoredImage
     mask: Path | None = None
+
+    def relative_to(self, folder: Path) -> ScoredImages:
+        """The same files by paths relative to a folder, which tell no more of the disk than is needed."""
+        return self._with_paths(lambda path: Path(os.path.relpath(path, folder.absolute())))
+
+    def below(self, folder: Path) -> ScoredImages:
+        """The same files by paths that hold from here; absolute ones, of older versions, stay."""
+        return self._with_paths(lambda path: Path(os.path.normpath(folder.absolute() / path)))
+
+    def _with_paths(self, move: Callable[[Path], Path]) -> ScoredImages:
+        images = {
+            role: image.model_copy(update={"path": move(image.path)})
+            for role, image in (("source", self.source), ("truth", self.truth), ("prediction", self.prediction))
+        }
+        return self.model_copy(update=images | {"mask": None if self.mask is None else move(self.mask)})
 
 
 class PackedBlockMeans(BaseModel):

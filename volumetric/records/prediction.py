@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from volumetric.config.choices import MaskKind
 from volumetric.config.inference import InferenceOptions
-from volumetric.config.run import Contrast
+from volumetric.config.run import Contrast, Source
 from volumetric.imaging.geometry import Shape
 from volumetric.imaging.mask import MaskRule
 from volumetric.imaging.nifti import stem
@@ -50,7 +50,7 @@ class PredictionSidecar(Record):
 
     Attributes:
         Description: notice for whoever opens the image.
-        Sources: files of the source contrasts, in the order of `sources` (BIDS).
+        Sources: file names of the source contrasts, in the order of `sources` (BIDS); older versions wrote whole paths.
         subject_id: subject that the image is of.
         session_id: session; empty where there is only one.
         sources: source contrasts of the model.
@@ -64,6 +64,7 @@ class PredictionSidecar(Record):
         engine: what ran the network.
         precision: what it computed in.
         source_sha256: by column, of the bytes that were read.
+        source_path_sha256: by contrast, of the path, which itself is not told: folders may have patients' names.
         prediction_sha256: of the image file that was written.
         windows: that were stitched.
         prepared_here: whether `infer` prepared the scans by the model's recipe.
@@ -78,7 +79,7 @@ class PredictionSidecar(Record):
     Sources: tuple[str, ...]
     subject_id: str
     session_id: str
-    sources: tuple[Contrast, ...]
+    sources: tuple[Source, ...]
     target: Contrast
     intensity_scale: float
     data_range: float
@@ -89,6 +90,7 @@ class PredictionSidecar(Record):
     engine: str
     precision: str
     source_sha256: dict[str, str]
+    source_path_sha256: dict[str, str] = Field(default_factory=dict)
     prediction_sha256: str
     windows: WindowRecord
     prepared_here: bool

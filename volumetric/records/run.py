@@ -55,7 +55,10 @@ class HistoryRow(TableRow):
     Attributes:
         step: optimizer steps done.
         lr: learning rate of the last of them.
-        train_loss: mean loss of the steps since the validation before.
+        train_loss: mean loss of the steps since the validation before, without the adversarial one.
+        adversarial_loss: mean adversarial loss of the network over the same steps, unweighted.
+        discriminator_loss: mean loss of the discriminator over them.
+        discriminator_accuracy: share of the discriminator's judgments that are right; 0.5 is guessing.
         val_psnr_db: mean in-mask PSNR over the validation subjects.
         val_ssim: mean in-mask SSIM over the validation subjects.
     """
@@ -63,6 +66,9 @@ class HistoryRow(TableRow):
     step: int
     lr: float
     train_loss: float
+    adversarial_loss: float | None = None
+    discriminator_loss: float | None = None
+    discriminator_accuracy: float | None = None
     val_psnr_db: float | None = None
     val_ssim: float | None = None
 

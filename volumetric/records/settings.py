@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from volumetric.config.adversarial import AdversarialConfig
 from volumetric.config.choices import MaskKind
+from volumetric.config.labels import LabelsConfig
 from volumetric.config.preparation import PreparationConfig, QualityConfig
 from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
@@ -59,6 +61,8 @@ class RunSettings(RunConfig, Settings):
     pretrained: str | None = Field(None, exclude_if=lambda value: value is None)
     max_patches_per_pass: int | None = Field(None, exclude=True)
     checkpoint_every_s: float = Field(300, exclude=True)
+    labels: LabelsConfig = Field(LabelsConfig(), exclude_if=lambda section: section == LabelsConfig())
+    adversarial: AdversarialConfig = Field(AdversarialConfig(), exclude_if=lambda section: not section.weight)
     num_workers: int = Field(0, exclude=True)
     cache: str | None = Field(None, exclude=True)
     tensorboard: bool = Field(False, exclude=True)

@@ -7,11 +7,11 @@ import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from volumetric.outputs import write_csv
+from volumetric.outputs import FORMULA_STARTS, write_csv
 from volumetric.records.record import AbsentError, RecordError, check_regular
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def read_cells(
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
-        records = list(reader)
+        records = [{column: _as_text(cell) for column, cell in record.items()} for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
     _check_text(path, text, remedy, must_end=overlong is None)
@@ -181,6 +181,13 @@ def scan_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
             if len(cells) != len(header):
                 raise RecordError(f"{path} line {reader.line_num}: not {len(header)} cells; {TableRow.REMEDY}")
             yield tuple(cells[place] for place in places)
+
+
+def _as_text(cell: Any) -> Any:
+    """A cell without the apostrophe that keeps spreadsheets from calculating; surplus cells as they are."""
+    if isinstance(cell, str) and cell.startswith("'") and cell.lstrip("'").startswith(FORMULA_STARTS):
+        return cell[1:]
+    return cell
 
 
 def _check_text(path: Path, text: str, remedy: str, *, must_end: bool) -> None:

@@ -85,7 +85,9 @@ class MakeFigures:
         return None
 
     def read(self, item: SessionKey) -> SubjectImages:
-        return read_images(SubjectScores.read(SubjectScores.path(self.evaluation, item)).images, item)
+        return read_images(
+            SubjectScores.read(SubjectScores.path(self.evaluation, item)).images.below(self.evaluation), item
+        )
 
     def compute(self, item: SessionKey, loaded: SubjectImages) -> SubjectFigures:
         figure = draw_montage(

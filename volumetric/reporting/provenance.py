@@ -14,7 +14,7 @@ _Facts = dict[str, Path | str | float | None]
 def provenance_facts(results: EvaluationResults) -> list[tuple[str, str]]:
     """Label and text of each fact that is known."""
     facts = {
-        "Evaluation": results.folder,
+        "Evaluation": results.folder.resolve().name,
         **_evaluation_facts(results),
         **_training_facts(results),
         "Model, SHA-256": ", ".join(sorted({sidecar.model_sha256 for sidecar in results.sidecars.values()})),
@@ -51,7 +51,7 @@ def _training_facts(results: EvaluationResults) -> _Facts:
     identity = results.info.run if results.info else None
     made = run.provenance if run else None
     settings = run.settings if run else None
-    facts: _Facts = {"Training run": run.folder if run else None}
+    facts: _Facts = {"Training run": run.folder.resolve().name if run else None}
     if made is not None:
         facts |= {
             "Training command": made.command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,10 +130,10 @@ def read_results(folder: Path) -> EvaluationResults:
     if not table.rows:
         raise ResultsError(f"{scores}: the table has no rows; {ScoreRow.REMEDY}")
     summary, definitions, info = (evaluation / name for name in (SUMMARY_FILE, DEFINITIONS_FILE, INFO_FILE))
-    notes = [f"{path} is absent." for path in (summary, definitions, info) if not path.exists()]
+    notes = [f"{path.name} is absent." for path in (summary, definitions, info) if not path.exists()]
     meanings = Definitions.read(definitions).metrics if definitions.exists() else {}
     evaluation_info = EvaluationInfo.read(info) if info.exists() else None
-    run = _read_run(folder, evaluation_info)
+    run = _read_run(folder, evaluation, evaluation_info)
     if run is None:
         notes.append(f"There is no {HISTORY_FILE} of a training run, so there are no training curves.")
     sidecars, unreadable = _read_sidecars(evaluation, table.sessions)
@@ -160,13 +161,14 @@ def _find_evaluation(folder: Path) -> Path:
     return scores
 
 
-def _read_run(folder: Path, info: EvaluationInfo | None) -> TrainingRun | None:
+def _read_run(folder: Path, evaluation: Path, info: EvaluationInfo | None) -> TrainingRun | None:
     """The run in the named folder, in the folder that the predictions lie in, or the one that the evaluation names."""
     candidates = [folder]
     if info is not None:
-        candidates.append(Path(info.predictions).parent)
+        predictions = evaluation.absolute() / info.predictions
+        candidates.append(Path(os.path.normpath(predictions)).parent)
     if info is not None and info.run is not None and info.run.folder:
-        candidates.append(Path(info.run.folder))
+        candidates.append(evaluation / info.run.folder)
     run = next((path for path in candidates if (path / HISTORY_FILE).exists()), None)
     if run is None:
         return None
@@ -188,7 +190,8 @@ def _read_sidecars(
     for key in sessions:
         scores = SubjectScores.path(evaluation, key)
         try:
-            prediction = SubjectScores.read(scores).images.prediction.path if scores.exists() else None
+            images = SubjectScores.read(scores).images.below(evaluation) if scores.exists() else None
+            prediction = images.prediction.path if images is not None else None
             if prediction is not None and sidecar_path(prediction).exists():
                 sidecars[key] = PredictionSidecar.read(sidecar_path(prediction))
         except RecordError as error:

@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from volumetric.config.document import load_yaml
 from volumetric.errors import InputError
 from volumetric.simulation.tissues import NUMBER
+from volumetric.subject import HIGHEST_LABEL
 
-HIGHEST_LABEL = 65535
+LESION = "white_matter_lesion"
 _FOLDER = Path(__file__).parent / "tables"
 _ENTRIES = TypeAdapter(dict[str, list[int]])
 
@@ -34,6 +35,14 @@ class LabelTable:
 
     name: str
     tissue_of: Mapping[int, str]
+
+    def classes(self, *, lesions: bool = True) -> dict[str, tuple[int, ...]]:
+        """The labels of each tissue, in the order of `tissues.NAMES`; without `lesions` theirs are white matter's."""
+        merged = {} if lesions else {LESION: "white_matter"}
+        grouped: dict[str, list[int]] = {name: [] for name in NUMBER}
+        for label, tissue in self.tissue_of.items():
+            grouped[merged.get(tissue, tissue)].append(label)
+        return {tissue: tuple(sorted(labels)) for tissue, labels in grouped.items() if labels}
 
     def tissues(self, labels: NDArray[np.integer], *, name: str) -> NDArray[np.uint8]:
         """The tissue's number, a place in `tissues.NAMES`, in each voxel.

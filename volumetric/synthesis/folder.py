@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from volumetric.batch.subjects import Outcome
 from volumetric.errors import InputError
-from volumetric.outputs import hash_file
+from volumetric.outputs import hash_file, hash_path, without_folders
 from volumetric.records.prediction import (
     PREDICTIONS,
     TIMINGS,
@@ -83,7 +82,10 @@ class PredictionFolder:
         for case, outcome in zip(cases, outcomes, strict=True):
             subject, session = case.key
             self._rows[case.key] = outcome.record or PredictionRow(
-                subject_id=subject, session_id=session, status="failed", error=outcome.error
+                subject_id=subject,
+                session_id=session,
+                status="failed",
+                error=without_folders(outcome.error, case.row.paths.values()),
             )
             if outcome.status == "ok":
                 seconds = round(outcome.seconds, 2)
@@ -120,7 +122,7 @@ def _other_owner(case: InferenceCase, sidecar: PredictionSidecar) -> str | None:
         return f"{_name(sidecar.subject_id, sidecar.session_id)} ({', '.join(sidecar.Sources)})"
     for contrast, before in zip(sidecar.sources, sidecar.Sources, strict=True):
         path = case.row.paths.get(contrast)
-        if path is None or os.path.realpath(path) == os.path.realpath(before):
+        if path is None or hash_path(path) == sidecar.source_path_sha256.get(contrast, hash_path(before)):
             continue
         if not path.is_file() or hash_file(path) != sidecar.source_sha256.get(contrast):
             return before

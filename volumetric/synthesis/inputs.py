@@ -13,7 +13,7 @@ from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.spec import ModelSpec
 from volumetric.records.table import SessionKey
 
-_BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
+_BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR", "labels": "dseg"}
 _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([A-Za-z0-9]+)")
 
 

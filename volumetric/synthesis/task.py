@@ -19,7 +19,7 @@ from volumetric.imaging.nifti import write_image
 from volumetric.model.folder import load_model
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
-from volumetric.outputs import hash_file, versions
+from volumetric.outputs import hash_file, hash_path, versions
 from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
 from volumetric.simulation.template import load_template_t1w
 from volumetric.subject import RawSubject, masked_subject, read_raw_subject
@@ -163,7 +163,8 @@ class SynthesisTask:
         subject, session = item.key
         return PredictionSidecar(
             Description=NOTICE,
-            Sources=tuple(str(item.row.path(contrast)) for contrast in spec.sources),
+            Sources=tuple(item.row.path(contrast).name for contrast in spec.sources),
+            source_path_sha256={contrast: hash_path(item.row.path(contrast)) for contrast in spec.sources},
             subject_id=subject,
             session_id=session,
             sources=spec.sources,

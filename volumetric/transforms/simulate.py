@@ -17,9 +17,10 @@ from volumetric.config.simulation import SimulationConfig
 from volumetric.imaging.nifti import Image, read_labels
 from volumetric.simulation.draws import draw_pair
 from volumetric.simulation.label_map import LabelMap, prepare_label_map
-from volumetric.simulation.label_table import HIGHEST_LABEL, read_label_table
+from volumetric.simulation.label_table import read_label_table
 from volumetric.simulation.pair import PairSimulation
 from volumetric.simulation.point_spread import PairGrid
+from volumetric.subject import HIGHEST_LABEL
 from volumetric.transforms.tensors import to_image
 
 

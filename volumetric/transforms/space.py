@@ -11,6 +11,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from numpy.typing import NDArray
 
 from volumetric.imaging.nifti import Image
+from volumetric.manifest import LABEL_MAP
 from volumetric.model.space import ModelSpace, Spacing, model_space_of
 from volumetric.subject import check_one_grid
 from volumetric.transforms.tensors import to_image, to_mask, to_tensor
@@ -25,6 +26,8 @@ class ToModelSpaced(MapTransform, InvertibleTransform):
 
     Where `region_key` is given, the region under it, such as the head of `RegionMaskd`, takes the mask's place for the
     crop and for what is 0; the divisor stays the median in the brain.
+
+    A label map under the key `labels` keeps its numbers and comes by nearest neighbor.
 
     `inverse` takes volumes and masks back onto the scan's own grid, still in reference units, 0 where they were. Where
     `spacing_mm` is the scan's own it is exact to the bit, and otherwise a cubic interpolation.
@@ -55,7 +58,10 @@ class ToModelSpaced(MapTransform, InvertibleTransform):
         check_one_grid({**images, **masks}, name=str(data.get("subject_id", keys[0])))
         brain, region = masks[mask_keys[0]].array, masks[mask_keys[-1]].array
         space = model_space_of(images[keys[0]].space, brain, self.spacing_mm, region)
-        arrays = dict(zip(keys, space.to_model_space(*images.values())[:, None], strict=True))
+        arrays = {
+            key: space.labels_to_model_space(image) if key == LABEL_MAP else space.to_model_space(image)
+            for key, image in images.items()
+        }
         masks_there = dict(zip(mask_keys, (space.brain[None], space.mask[None]), strict=False))
         result = dict(data)
         for key, array in {**arrays, **masks_there}.items():

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from volumetric.config.network import NetworkConfig, SeedUNetConfig, UNetConfig
+from volumetric.config.network import NetworkConfig, SeedUNetConfig, SpadeConfig, UNetConfig
 from volumetric.model.networks.from_monai import dynunet, segresnet, swinunetr
 from volumetric.model.networks.seed_unet import SeedUNet
+from volumetric.model.networks.spade import SpadeGenerator
 from volumetric.model.networks.unet import UNet
 
 
@@ -29,12 +30,17 @@ def _seed_unet(config: SeedUNetConfig, in_channels: int) -> nn.Module:
     return SeedUNet(in_channels, 1)
 
 
+def _spade(config: SpadeConfig, in_channels: int) -> nn.Module:
+    return SpadeGenerator(in_channels, channels=config.channels, hidden=config.hidden, norm=config.norm)
+
+
 NETWORKS: Mapping[str, Callable[[Any, int], nn.Module]] = {
     "unet": _unet,
     "seed_unet": _seed_unet,
     "segresnet": segresnet,
     "dynunet": dynunet,
     "swinunetr": swinunetr,
+    "spade": _spade,
 }
 """Name -> builder of a network from `(N, in_channels, I, J, K)` to `(N, 1, I, J, K)`."""
 
