@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from collections import deque
 from collections.abc import Generator, Sequence
 from typing import Any, Generic
@@ -92,12 +93,20 @@ def in_cluster(
 def _connect(address: str) -> None:
     options = {"include_dashboard": False} if address == "local" else {}
     try:
+        _check_port(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address {address}: no Ray cluster can be reached ({one_line(error)}); start one with `ray start "
             "--head`, or give its HOST:PORT"
         ) from error
+
+
+def _check_port(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for two minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _stream(
