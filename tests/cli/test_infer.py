@@ -3,8 +3,8 @@
 import csv
 import errno
 import json
-import math
 import logging
+import math
 import os
 import shutil
 import struct
