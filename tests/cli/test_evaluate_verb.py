@@ -78,7 +78,7 @@ def test_hole_9b_subject_a_session_b_and_subject_a_b_have_each_their_own_file_an
     for number, key in ((2, SessionKey("a", "b")), (3, SessionKey("a_b"))):
         scores = SubjectScores.read(SubjectScores.path(cohort / "out", key))
         assert (scores.subject_id, scores.session_id) == key
-        assert scores.images.source.path == cohort / f"n{number}" / "t1w.nii.gz"
+        assert scores.images.below(cohort / "out").source.path == cohort / f"n{number}" / "t1w.nii.gz"
         assert scores.rows[0].metrics["psnr_db"] == pytest.approx(float(rows[key]["psnr_db"]), rel=1e-8)
     first = (cohort / "out" / "per_subject.csv").read_bytes()
     again = evaluate(cohort)

@@ -3,7 +3,6 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,11 +85,12 @@ def test_images_of_a_subject_can_be_found_again(predictions, cohort, tmp_path):
     evaluate(predictions, [cohort], tmp_path)
     images = json.loads((tmp_path / "subjects" / "p3.json").read_text())["images"]
     row = read_manifest(cohort).rows[3]
-    assert images["source"]["path"] == str(row.path("t1w"))
-    truth = read_image(Path(images["truth"]["path"])).array
+    folder = tmp_path / "subjects" / ".."  # paths are relative to the evaluation
+    assert (folder / images["source"]["path"]).resolve() == row.path("t1w").resolve()
+    truth = read_image(folder / images["truth"]["path"]).array
     assert np.median((truth / images["truth"]["divisor"])[truth != 0]) == pytest.approx(1)
     assert images["prediction"]["divisor"] == 1000
-    assert Path(images["prediction"]["path"]).is_file()
+    assert (folder / images["prediction"]["path"]).is_file()
     assert images["mask"] is None
 
 
@@ -193,7 +193,7 @@ def test_the_run_of_predictions_is_known_by_its_settings_without_the_seed(run_fo
         found.append(json.loads((run / "metrics" / "evaluation.json").read_text())["run"])
     assert [run["seed"] for run in found] == [0, 1]
     assert found[0]["settings_sha256"] == found[1]["settings_sha256"]
-    assert found[1]["folder"] == str(tmp_path / "1")
+    assert found[1]["folder"] == ".."
 
 
 def test_without_training_rows_baselines_are_not_available(predictions, tmp_path):

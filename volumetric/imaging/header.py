@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, spacing_mm
+from volumetric.imaging.limits import VOXEL_SIZE_LIMITS_MM
 
 HEADER_BYTES = 544
 """The longest header, that of NIfTI-2, with the four bytes that announce extensions."""
@@ -29,8 +30,6 @@ MAX_SIDE = 2**15 - 1
 """Voxels of the longest side: what a prediction can be written with, as NIfTI-1."""
 MAX_EXTENSION_BYTES = 2**26
 """The most that may lie between the header and the voxels: 64 MiB."""
-VOXEL_SIZE_LIMITS_MM = (0.05, 50.0)
-"""Sides of a voxel that a header may state."""
 MAX_ORIGIN_MM = 10_000.0
 """The farthest that the first voxel may lie from the world's origin; beyond, float32 no longer tells 0.001 mm apart."""
 

@@ -22,8 +22,8 @@ from volumetric.config.run import (
 )
 from volumetric.config.section import Section
 from volumetric.errors import InputError, first_problem
-from volumetric.imaging.header import VOXEL_SIZE_LIMITS_MM
 from volumetric.imaging.intensity import INTENSITY_SCALE
+from volumetric.imaging.limits import VOXEL_SIZE_LIMITS_MM
 from volumetric.imaging.normalization import LANDMARKS
 
 WEIGHTS = "model.safetensors"
