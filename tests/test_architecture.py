@@ -33,6 +33,7 @@ ONLY_IN = {
     "pydicom": ("cohort.dicom",),
     "dcm2niix": ("cohort.dicom",),
     "pooch": ("cohort.download",),
+    "ray": ("batch.cluster",),
     "jinja2": ("reporting.page",),
     "markupsafe": ("reporting.page",),
 }

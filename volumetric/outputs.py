@@ -75,11 +75,22 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequenc
     """
     rows = list(rows)
     columns = list(columns or dict.fromkeys(key for row in rows for key in row))
+    write_text(path, _csv_text(rows, columns, header=True))
+
+
+def append_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Add rows to the CSV file that `write_csv` wrote with these columns, in one write; others see whole lines."""
+    with path.open("ab") as file:
+        file.write(_csv_text(rows, columns, header=False).encode())
+
+
+def _csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, header: bool) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def _cell(value: object) -> object:

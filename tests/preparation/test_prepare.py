@@ -20,7 +20,7 @@ from volumetric.learning.train import train
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.model.folder import load_model
 from volumetric.outputs import OutputError, hash_bytes
-from volumetric.preparation import prepare as prepare_module
+from volumetric.preparation import task as task_module
 from volumetric.preparation.prepare import PreparationError, prepare
 from volumetric.records.preparation import PreparationSidecar, QualityRow
 from volumetric.records.record import RecordError
@@ -272,8 +272,8 @@ def test_a_source_replaced_while_it_is_prepared_is_recorded_under_the_bytes_that
         write_image(source, other)
         return align(*arguments, **options)
 
-    align = prepare_module.align
-    monkeypatch.setattr(prepare_module, "align", align_and_replace)
+    align = task_module.align
+    monkeypatch.setattr(task_module, "align", align_and_replace)
     assert prepare_by_command(manifest, tmp_path / "out").exit_code == 0
     sidecar = PreparationSidecar.read(tmp_path / "out" / "a" / "preparation.json")
     assert sidecar.sources_sha256 == {"t1w": hash_bytes(read)}

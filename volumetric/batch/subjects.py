@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -26,6 +26,7 @@ from rich.progress import (
 from volumetric.errors import InputError, file_problem
 from volumetric.interrupts import check, children_killed_on_error, children_unsignaled, end_with_parent
 from volumetric.machine import is_out_of_memory, num_cores
+from volumetric.records.shards import OutcomeStatus
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ ItemT = TypeVar("ItemT", contravariant=True)
 LoadedT = TypeVar("LoadedT")
 ResultT = TypeVar("ResultT")
 RecordT = TypeVar("RecordT", covariant=True)
-OutcomeStatus = Literal["ok", "skipped", "failed"]
 
 
 class SubjectTask(Protocol[ItemT, LoadedT, ResultT, RecordT]):
@@ -85,8 +85,11 @@ def run_subjects(
     items: Sequence[ItemT],
     *,
     title: str,
-    jobs: int = 1,
+    jobs: int | None = 1,
     overlap: bool = False,
+    address: str | None = None,
+    gb_each: float = 0,
+    ended: Callable[[int, Outcome[RecordT]], None] = lambda number, outcome: None,
 ) -> list[Outcome[RecordT]]:
     """Do a task for each subject.
 
@@ -99,15 +102,27 @@ def run_subjects(
         title: the word on the progress bar.
         jobs: subjects at a time, each in a process of its own; 1 stays in this one. Task and items must then pickle.
         overlap: while one subject computes, read the next and write the last, each in a thread; for one job.
+        address: of a Ray cluster that does the work, with a job a core where `jobs` is None; None for this machine.
+        gb_each: memory that a subject asks for in a cluster.
+        ended: called with each subject's number among the items, and its outcome, as it ends.
 
     Returns:
         One outcome per item, in the items' order.
     """
     outcomes: dict[int, Outcome[RecordT]] = {}
     with progress(title, len(items), "subjects") as advance:
-        results = _in_processes(task, items, jobs) if jobs > 1 else _in_this_process(task, items, overlap)
+        results: Generator[tuple[int, Outcome[RecordT]]]
+        if address is not None:
+            from volumetric.batch.cluster import in_cluster  # the extra `ray`
+
+            results = in_cluster(task, items, jobs=jobs, gb_each=gb_each, address=address)
+        elif jobs is not None and jobs > 1:
+            results = _in_processes(task, items, jobs)
+        else:
+            results = _in_this_process(task, items, overlap)
         with closing(results):
             for number, outcome in results:
+                ended(number, outcome)
                 check()
                 if outcome.status == "failed":
                     log.error("%s: %s", outcome.name, outcome.error)
@@ -158,7 +173,7 @@ def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ca
 def _in_this_process(
     task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT], overlap: bool
 ) -> Generator[tuple[int, Outcome[RecordT]], None, None]:
-    yield from enumerate(_overlapped(task, items) if overlap else (_one(task, item) for item in items))
+    yield from enumerate(_overlapped(task, items) if overlap else (do_subject(task, item) for item in items))
 
 
 def _overlapped(
@@ -189,12 +204,12 @@ def _in_processes(
         if not left:
             return
         threads = max(1, num_cores() // at_once)
-        pool = ProcessPoolExecutor(at_once, get_context("spawn"), _begin_process, (threads,))
+        pool = ProcessPoolExecutor(at_once, get_context("spawn"), begin_process, (threads,))
         with pool, children_killed_on_error():
             # one by one, only the first may be lost to a broken pool
             these = left if at_once > 1 else dict([next(iter(left.items()))])
             with children_unsignaled():
-                futures = {pool.submit(_one, task, item): number for number, item in these.items()}
+                futures = {pool.submit(do_subject, task, item): number for number, item in these.items()}
             for future in as_completed(futures):
                 number = futures[future]
                 try:
@@ -208,14 +223,16 @@ def _in_processes(
                 yield number, outcome
 
 
-def _begin_process(threads: int) -> None:
+def begin_process(threads: int) -> None:
+    """Set a worker process up: its end, threads and log."""
     end_with_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("volumetric").setLevel(logging.INFO)
 
 
-def _one(task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], item: ItemT) -> Outcome[RecordT]:
+def do_subject(task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], item: ItemT) -> Outcome[RecordT]:
+    """Read, compute and write one subject, unless it is finished; as `run_subjects`, wherever it runs."""
     steps = _Steps.begin(task, item)
     steps.compute()
     return steps.finish()
@@ -264,13 +281,18 @@ class _Steps(Generic[ItemT, LoadedT, ResultT, RecordT]):
         try:
             yield
         except InputError as error:
-            self._outcome = Outcome(self._name, "failed", error=str(error) or type(error).__name__)
+            self._outcome = Outcome(self._name, "failed", error=_sentence(error))
         except OSError as error:
             self._outcome = Outcome(self._name, "failed", error=file_problem(error))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            said = str(error).splitlines() or [type(error).__name__]
-            reason = f"the memory ran out ({said[0]})"
+            said = str(error).partition("\n")[0] or type(error).__name__
+            reason = f"the memory ran out ({said})"
             self._outcome = Outcome(self._name, "failed", error=reason)
         self._seconds += time.perf_counter() - start
+
+
+def _sentence(error: BaseException) -> str:
+    """The message in one line, as a row has it."""
+    return " ".join(str(error).splitlines()) or type(error).__name__

@@ -16,10 +16,12 @@ from volumetric.cli.endings import ending, past_typer, print_any_file_name
 from volumetric.cli.evaluate import evaluate
 from volumetric.cli.fetch import fetch
 from volumetric.cli.infer import infer
+from volumetric.cli.merge import merge
 from volumetric.cli.models import models
 from volumetric.cli.phantom import phantom
 from volumetric.cli.prepare import prepare
 from volumetric.cli.report import report
+from volumetric.cli.status import status
 from volumetric.cli.train import train
 from volumetric.cli.verify import verify
 from volumetric.interrupts import Interruption, interruptible, say_last_words
@@ -27,7 +29,11 @@ from volumetric.interrupts import Interruption, interruptible, say_last_words
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-for verb in (phantom, fetch, discover, prepare, train, models, verify, infer, evaluate, compare, report, config):
+_VERBS = (
+    *(phantom, fetch, discover, prepare, train, models, verify, infer, evaluate, compare, report, config),
+    *(status, merge),
+)
+for verb in _VERBS:
     app.command(no_args_is_help=verb not in (models, verify))(past_typer(verb))
 
 

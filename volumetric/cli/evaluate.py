@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from volumetric.cli.options import AddressOption, ExecutorOption, ShardOption
 from volumetric.config.choices import Device, SplitChoice
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def evaluate(
         typer.Option(help="Divide the brain into tissues, with the true and the predicted T2w too; most of the time."),
     ] = True,
     jobs: Annotated[int | None, typer.Option(help="Subjects at a time; as many as cores if not given.", min=1)] = None,
+    shard: ShardOption = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Score again what has been scored.")] = False,
 ) -> None:
     """Score predictions against the truth, subject by subject, beside baselines that need no learning.
@@ -56,6 +60,7 @@ def evaluate(
       --prediction-scale own-median`
     """
     from volumetric.batch.subjects import exit_status
+    from volumetric.cli.options import spread_over
     from volumetric.evaluation.evaluate import evaluate as run
 
     evaluation = run(
@@ -70,9 +75,11 @@ def evaluate(
         pattern=pattern,
         segmentation=segmentation,
         jobs=jobs,
+        spread=spread_over(shard, executor, address, fresh=fresh),
         fresh=fresh,
     )
-    _show(evaluation.rows, evaluation.summary, out)
+    if evaluation.summary:
+        _show(evaluation.rows, evaluation.summary, out)
     seconds = sorted(outcome.seconds for outcome in evaluation.outcomes if outcome.status == "ok")
     if seconds:
         print(f"{len(seconds)} scored, {seconds[len(seconds) // 2]:.1f} s a subject (median)")

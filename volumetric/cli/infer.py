@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from volumetric.cli.options import AddressOption, ExecutorOption, ShardOption
 from volumetric.config.choices import DEFAULT_MODEL, Device, Engine, Precision, SplitChoice
 
 
@@ -61,6 +62,13 @@ def infer(
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw each prediction beside its scan, as a PNG next to it.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Subjects at a time; 1 reads and writes beside the network.", min=1),
+    ] = None,
+    shard: ShardOption = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = "auto",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Synthesize again what is there, and replace what belongs to others.")
     ] = False,
@@ -72,7 +80,7 @@ def infer(
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
     from volumetric.batch.subjects import exit_status
-    from volumetric.cli.options import contrast_files, inference_options
+    from volumetric.cli.options import contrast_files, inference_options, spread_over
     from volumetric.synthesis.infer import infer as run
 
     outcomes = run(
@@ -83,8 +91,10 @@ def infer(
         named=contrast_files(named or []),
         options=inference_options(device, engine, precision, overlap, whole_volume),
         prepare=prepare,
+        jobs=jobs,
+        spread=spread_over(shard, executor, address, fresh=fresh),
         fresh=fresh,
         figures=figures,
     )
-    print(out / "predictions.csv")
+    print(out if shard else out / "predictions.csv")
     raise typer.Exit(exit_status(outcomes))

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from volumetric.config.choices import Device, Engine, Precision
+import typer
+
+from volumetric.config.choices import Device, Engine, Executor, Precision
 from volumetric.errors import InputError
 
 if TYPE_CHECKING:
+    from volumetric.batch.spread import Spread
     from volumetric.config.inference import InferenceOptions
+
+
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        help="Do one part of the subjects, such as 3/7, beside other jobs; `volumetric merge` then joins the tables.",
+        metavar="I/N",
+    ),
+]
+ExecutorOption = Annotated[
+    Executor, typer.Option("--executor", help="local: processes on this machine; ray: workers of a Ray cluster.")
+]
+AddressOption = Annotated[
+    str,
+    typer.Option("--address", help="Ray cluster: its head, or auto for the one of this machine.", metavar="HOST:PORT"),
+]
 
 
 class OptionError(InputError):
@@ -51,3 +71,13 @@ def inference_options(
         )
     except ValidationError as error:
         raise OptionError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+
+
+def spread_over(shard: str | None, executor: Executor, address: str, *, fresh: bool) -> Spread:
+    """The options `--shard`, `--executor` and `--address` as one object."""
+    from volumetric.batch.shards import ALL, Shard
+    from volumetric.batch.spread import Spread
+
+    if shard is not None and fresh:
+        raise OptionError("--fresh and --shard: a shard leaves the others' files alone; choose another --out")
+    return Spread(address=address if executor == "ray" else None, shard=ALL if shard is None else Shard.parse(shard))

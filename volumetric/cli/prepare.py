@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from volumetric.cli.options import AddressOption, ExecutorOption, ShardOption
+
 if TYPE_CHECKING:
     from volumetric.records.preparation import QualityRow
 
@@ -20,6 +22,9 @@ def prepare(
         list[str] | None, typer.Option("--set", help="`section.key=value`, over the file; repeatable.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Subjects at a time; default as many as cores.", min=1)] = None,
+    shard: ShardOption = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Prepare everything again.")] = False,
 ) -> None:
     """Make pairs of raw scans: one grid, no shading, a brain mask, and the quality of each. Repeat it to resume.
@@ -28,15 +33,18 @@ def prepare(
     `volumetric prepare raw.csv --out prepared --set grid.spacing_mm=1 --set grid.crop_margin_mm=10`
     """
     from volumetric.batch.subjects import exit_status
+    from volumetric.cli.options import spread_over
     from volumetric.config.preparation import PreparationConfig
     from volumetric.config.resolve import resolve_as
 
     recipe = resolve_as(PreparationConfig, config, overrides or ())
     from volumetric.preparation.prepare import prepare as run
 
-    done = run(manifests, out, recipe, jobs=jobs, fresh=fresh)
-    _show(done.quality)
-    print(done.manifest)
+    spread = spread_over(shard, executor, address, fresh=fresh)
+    done = run(manifests, out, recipe, jobs=jobs, spread=spread, fresh=fresh)
+    if spread.is_whole:
+        _show(done.quality)
+    print(done.manifest if spread.is_whole else out)
     raise typer.Exit(exit_status(done.outcomes))
 
 

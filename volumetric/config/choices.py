@@ -7,6 +7,7 @@ from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["auto", "openvino", "torch"]
+Executor = Literal["local", "ray"]
 Layout = Literal["auto", "bids", "ixi", "dicom", "folders"]
 MaskKind = Literal["brain", "head"]
 Precision = Literal["auto", "float32", "bfloat16"]

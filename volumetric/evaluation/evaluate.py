@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from volumetric.batch.jobs import usual_jobs
-from volumetric.batch.subjects import Outcome, run_subjects
+from volumetric.batch.spread import HERE, Spread
+from volumetric.batch.subjects import Outcome
 from volumetric.config.choices import Device
 from volumetric.errors import InputError
 from volumetric.evaluation.baselines import TrainingIntensities, pool_training
@@ -22,7 +23,7 @@ from volumetric.manifest import Manifest, ManifestRow, read_manifest
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.table import METRICS
 from volumetric.model.device import pick_device
-from volumetric.outputs import hash_json, locked, versions, without_folders
+from volumetric.outputs import hash_json, versions, without_folders
 from volumetric.records.evaluation import (
     DEFINITIONS_FILE,
     INFO_FILE,
@@ -60,8 +61,8 @@ class Evaluation:
     """The result of an evaluation.
 
     Attributes:
-        outcomes: one per subject and session.
-        rows: of `per_subject.csv`.
+        outcomes: one per subject and session of the split, or of the shard.
+        rows: of `per_subject.csv`; none of a shard, nor a summary.
         summary: of `summary.csv`.
     """
 
@@ -83,6 +84,7 @@ def evaluate(
     pattern: str | None = None,
     segmentation: bool = True,
     jobs: int | None = None,
+    spread: Spread = HERE,
     fresh: bool = False,
 ) -> Evaluation:
     """Score predictions against the truth in manifests.
@@ -101,6 +103,7 @@ def evaluate(
             most of the time of an evaluation.
         jobs: subjects at a time, each in a process of its own; None takes as many as there are cores, and memory for
             2.5 GB each, and 1 where a GPU scores.
+        spread: machines and shard.
         fresh: score again what has been scored.
 
     Raises:
@@ -117,10 +120,32 @@ def evaluate(
     settings, training = _settings_and_training(
         folder, manifest, source, target, check_scale(prediction_scale), segmentation
     )
-    with locked(out):
+    with spread.held(out):
         task = ScoringTask(folder.match(rows), training, settings, torch_device, out, fresh)
-        jobs = min(jobs or (usual_jobs(_GB_A_JOB) if torch_device.type == "cpu" else 1), len(rows))
-        outcomes = _without_swaps(rows, run_subjects(task, rows, title="evaluate", jobs=jobs))
+        outcomes = spread.run(
+            task,
+            rows,
+            out=out,
+            command="evaluate",
+            arguments={
+                "predictions": predictions,
+                "manifests": manifests,
+                "split": split,
+                "device": device,
+                "prediction_scale": prediction_scale,
+                "source": source,
+                "target": target,
+                "pattern": pattern,
+                "segmentation": segmentation,
+            },
+            recall=task.recall,
+            jobs=jobs,
+            usual=usual_jobs(_GB_A_JOB) if torch_device.type == "cpu" else 1,
+            gb_each=_GB_A_JOB,
+        )
+        if not spread.is_whole:
+            return Evaluation(outcomes, (), [])
+        outcomes = _without_swaps(rows, outcomes)
         scores = [
             row
             for subject, outcome in zip(rows, outcomes, strict=True)

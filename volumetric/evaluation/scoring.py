@@ -136,6 +136,10 @@ class ScoringTask:
         result.write(self._file(item))
         return result
 
+    def recall(self, item: ManifestRow) -> SubjectScores:
+        """Read the scores of a subject that is done; errors as `Record.read`."""
+        return SubjectScores.read(self._file(item))
+
     @property
     def _segments(self) -> bool:
         return self._settings.segmentation and self._settings.source == "t1w"

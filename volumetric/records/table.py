@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -127,6 +127,7 @@ def read_cells(
     delimiter: str = ",",
     encoding: str = "utf-8-sig",
     overlong: list[int] | None = None,
+    whole_lines: bool = False,
 ) -> tuple[list[str], list[dict[str, str]]]:
     """The columns of a CSV file, and its rows as text; a cell that is missing at a row's end is empty.
 
@@ -137,6 +138,7 @@ def read_cells(
         encoding: of the text.
         overlong: collects the numbers of the lines with more cells than columns, whose surplus is dropped;
             without it, such a line is an error, and so is a last line without an end: the file was cut short.
+        whole_lines: drop a last line without an end, for a file that is still written to.
 
     Raises:
         RecordError: no such file, not a CSV, or a row with more cells than columns.
@@ -145,6 +147,8 @@ def read_cells(
     try:
         with path.open(newline="", encoding=encoding) as file:
             text = file.read()
+        if whole_lines:
+            text = text[: text.rfind("\n") + 1]
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
@@ -159,6 +163,24 @@ def read_cells(
             overlong.append(line)
             del record[None]
     return columns, records
+
+
+def scan_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Some cells of each row of a large CSV file of the project's own, which is never whole in memory.
+
+    Raises:
+        RecordError: not a CSV with these columns.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if missing := [column for column in columns if column not in header]:
+            raise RecordError(f"{path}: the columns {', '.join(missing)} are missing; {TableRow.REMEDY}")
+        places = [header.index(column) for column in columns]
+        for cells in reader:
+            if len(cells) != len(header):
+                raise RecordError(f"{path} line {reader.line_num}: not {len(header)} cells; {TableRow.REMEDY}")
+            yield tuple(cells[place] for place in places)
 
 
 def _as_text(cell: Any) -> Any:

@@ -41,6 +41,7 @@ class PredictionFolder:
                     f"{path / name}: a folder stands where infer writes a table; rename it, or choose another --out"
                 )
         rows = PredictionRow.read_if_usable(path / PREDICTIONS)
+        self._has_order = rows is not None
         self._rows = {row.key: row for row in (self._rows_of_sidecars() if rows is None else rows)}
         self._timings = {row.key: row for row in TimingRow.read_if_usable(path / TIMINGS) or []}
 
@@ -72,7 +73,12 @@ class PredictionFolder:
                 )
 
     def write_tables(self, cases: Sequence[InferenceCase], outcomes: Sequence[Outcome[PredictionRow]]) -> None:
-        """Write `predictions.csv` and `timings.csv`; subjects of earlier calls keep their rows."""
+        """Write `predictions.csv` and `timings.csv`; subjects of earlier calls keep their rows.
+
+        Rows made from sidecars have no order of their own: an interrupted call ends in the table of an unbroken one.
+        """
+        if not self._has_order:
+            self._put_first(cases)
         for case, outcome in zip(cases, outcomes, strict=True):
             subject, session = case.key
             self._rows[case.key] = outcome.record or PredictionRow(
@@ -88,6 +94,10 @@ class PredictionFolder:
         rows = [row for row in self._rows.values() if owners.get(row.path, row.key) == row.key]
         PredictionRow.write_table(self._path / PREDICTIONS, rows)
         TimingRow.write_table(self._path / TIMINGS, self._timings.values())
+
+    def _put_first(self, cases: Sequence[InferenceCase]) -> None:
+        first = {case.key: self._rows[case.key] for case in cases if case.key in self._rows}
+        self._rows = first | self._rows
 
     def _rows_of_sidecars(self) -> list[PredictionRow]:
         rows = []

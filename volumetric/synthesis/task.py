@@ -1,0 +1,202 @@
+"""Inference of one subject: source scans in, the image of the missing contrast and its sidecar out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volumetric.config.inference import InferenceOptions
+from volumetric.config.preparation import PreparationConfig
+from volumetric.imaging.alignment import Alignment, align
+from volumetric.imaging.mask import BrainMask
+from volumetric.imaging.nifti import write_image
+from volumetric.model.folder import load_model
+from volumetric.model.plausibility import check_prediction
+from volumetric.model.predict import Model, ModelInput, Prediction
+from volumetric.outputs import hash_file, hash_path, versions
+from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
+from volumetric.simulation.template import load_template_t1w
+from volumetric.subject import RawSubject, masked_subject, read_raw_subject
+from volumetric.synthesis.decision import Decision, agrees, decide
+from volumetric.synthesis.inputs import InferenceCase
+
+log = logging.getLogger(__name__)
+
+NOTICE = "Synthetic image, not for diagnosis."
+
+
+@lru_cache(maxsize=1)
+def model_of_process(model: Path | str, options: InferenceOptions) -> Model:
+    """The model of a process that does subjects for another, loaded once; errors as `load_model`."""
+    return load_model(model, options=options)
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A case before the network.
+
+    Attributes:
+        model_input: what the network gets.
+        source_sha256: by column, of the bytes that were read.
+        decision: whether the scans were prepared here, and why.
+        alignment: of the raw scans, where they were.
+    """
+
+    model_input: ModelInput
+    source_sha256: Mapping[str, str]
+    decision: Decision
+    alignment: Alignment | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Synthesized:
+    """A case after the network: its output `(I, J, K)` in reference units, and the engine that computed it."""
+
+    loaded: _Loaded
+    engine: str
+    units: NDArray[np.float32]
+
+
+class SynthesisTask:
+    """One subject: read the sources, predict, write image and sidecar."""
+
+    def __init__(
+        self, model: Model, source: Path | str, options: InferenceOptions, out: Path, prepare: bool | None, fresh: bool
+    ) -> None:
+        """Take the arguments of `infer`, and the model that `source` and `options` give."""
+        self._own: Model | None = model
+        self._source, self._options = source, options
+        self._out, self._prepare, self._fresh = out, prepare, fresh
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the model behind: another process loads it anew."""
+        return {**self.__dict__, "_own": None}
+
+    @property
+    def _model(self) -> Model:
+        return self._own or model_of_process(self._source, self._options)
+
+    def name(self, item: InferenceCase) -> str:
+        return item.row.name
+
+    def finished(self, item: InferenceCase) -> PredictionRow | None:
+        image = self._image(item)
+        if self._fresh or not image.is_file():
+            return None
+        sidecar = PredictionSidecar.read_if_usable(sidecar_path(image))
+        if sidecar is None or not self._is_current(sidecar):
+            return None
+        # the hashes last, since they read the files
+        whole = hash_file(image) == sidecar.prediction_sha256
+        return _row(item) if whole and self._hashes(item) == sidecar.source_sha256 else None
+
+    def read(self, item: InferenceCase) -> _Loaded:
+        raw = read_raw_subject(item.row, self._model.spec.sources)
+        decision = decide(raw, self._model.spec, self._prepare)
+        if self._model.spec.preparation is not None:
+            log.info("%s: %s", item.row.name, decision.sentence)
+        if decision.recipe is not None:
+            return self._align(raw, decision, decision.recipe)
+        subject = masked_subject(raw)
+        return _Loaded(self._model.preprocess_masked(subject.images, subject.mask), subject.sha256, decision)
+
+    def compute(self, item: InferenceCase, loaded: _Loaded) -> _Synthesized:
+        units = self._model.forward(loaded.model_input)
+        check_prediction(units, loaded.model_input.space.mask, self._model.spec.data_range)
+        return _Synthesized(loaded, self._model.engine.name, units)
+
+    def write(self, item: InferenceCase, result: _Synthesized) -> PredictionRow:
+        prediction = self._postprocess(result)
+        image = self._image(item)
+        for warning in prediction.warnings:
+            log.warning("%s: %s", item.row.name, warning)
+        sidecar_path(image).unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
+        write_image(image, prediction.image)
+        self._sidecar(item, result, prediction).write(sidecar_path(image))
+        return _row(item)
+
+    def recall(self, item: InferenceCase) -> PredictionRow:
+        """The row of a subject that is done."""
+        return _row(item)
+
+    def _image(self, item: InferenceCase) -> Path:
+        return self._out / item.output
+
+    def _align(self, raw: RawSubject, decision: Decision, recipe: PreparationConfig) -> _Loaded:
+        template = load_template_t1w() if recipe.grid.space == "mni" else None
+        alignment = align(raw.images, recipe, given=raw.labels.get("mask"), template=template, name=raw.name)
+        mask = BrainMask(alignment.prepared.mask.array, alignment.rule)
+        model_input = self._model.preprocess_masked(alignment.prepared.images, mask)
+        return _Loaded(model_input, raw.sha256, decision, alignment)
+
+    def _postprocess(self, result: _Synthesized) -> Prediction:
+        model_input, alignment = result.loaded.model_input, result.loaded.alignment
+        prediction = self._model.postprocess(model_input, result.units)
+        if alignment is None:
+            return prediction
+        head = None if self._model.spec.mask.kind == "brain" else model_input.region
+        image = alignment.return_to_native(prediction.image, head)
+        return replace(
+            prediction,
+            image=image.with_array(image.array.clip(min=0)),
+            mask=BrainMask(alignment.native.mask.array, alignment.rule),
+            warnings=(*alignment.warnings, *prediction.warnings),
+        )
+
+    def _is_current(self, sidecar: PredictionSidecar) -> bool:
+        """True for a prediction of this model and these settings; the device makes no difference."""
+        model = self._model
+        return (
+            sidecar.model_sha256 == model.sha256
+            and agrees(sidecar, self._prepare if model.spec.preparation else None)
+            and sidecar.settings.model_copy(update={"device": model.settings.device}) == model.settings
+        )
+
+    def _sidecar(self, item: InferenceCase, result: _Synthesized, prediction: Prediction) -> PredictionSidecar:
+        spec, plan, decision = self._model.spec, prediction.plan, result.loaded.decision
+        subject, session = item.key
+        return PredictionSidecar(
+            Description=NOTICE,
+            Sources=tuple(item.row.path(contrast).name for contrast in spec.sources),
+            source_path_sha256={contrast: hash_path(item.row.path(contrast)) for contrast in spec.sources},
+            subject_id=subject,
+            session_id=session,
+            sources=spec.sources,
+            target=spec.target,
+            intensity_scale=spec.intensity_scale,
+            data_range=spec.data_range,
+            mask_kind=spec.mask.kind,
+            mask_rule=prediction.mask.rule,
+            model_sha256=self._model.sha256,
+            settings=self._model.settings,
+            engine=result.engine,
+            precision=self._model.settings.precision,
+            source_sha256=dict(result.loaded.source_sha256),
+            prediction_sha256=hash_file(self._image(item)),
+            windows=WindowRecord(
+                size=plan.size,
+                number=len(plan.starts),
+                starts=plan.starts,
+                grid_shape=prediction.grid.shape,
+                grid_affine=prediction.grid.affine.tolist(),
+            ),
+            prepared_here=decision.recipe is not None,
+            preparation_reason=decision.reason,
+            warnings=prediction.warnings,
+            versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
+        )
+
+    def _hashes(self, item: InferenceCase) -> dict[str, str]:
+        columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
+        return {column: hash_file(item.row.path(column)) for column in columns}
+
+
+def _row(item: InferenceCase) -> PredictionRow:
+    subject, session = item.key
+    return PredictionRow(subject_id=subject, session_id=session, path=item.output.as_posix(), status="ok")
