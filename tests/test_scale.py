@@ -14,7 +14,8 @@ from volumetric.evaluation.scoring import ScoringTask
 from volumetric.imaging.nifti import write_image
 from volumetric.manifest import ManifestRow, write_manifest
 from volumetric.records.prediction import PREDICTIONS, PredictionRow
-from volumetric.synthesis.infer import _Synthesis, infer
+from volumetric.synthesis.infer import infer
+from volumetric.synthesis.task import SynthesisTask
 
 pytestmark = pytest.mark.scale
 
@@ -75,7 +76,7 @@ def test_soak_of_three_hundred_subjects(run_folder, tmp_path, monkeypatch):
     """Counts in are counts out and counted failures."""
     manifest = write_soak_cohort(tmp_path)
     infers, evaluates = Footprint(), Footprint()
-    monkeypatch.setattr(_Synthesis, "write", infers.noted(_Synthesis.write))
+    monkeypatch.setattr(SynthesisTask, "write", infers.noted(SynthesisTask.write))
     outcomes = infer([manifest], out=tmp_path / "out", model=run_folder)
     infers.check("infer")
     rows = PredictionRow.read_table(tmp_path / "out" / PREDICTIONS)

@@ -81,7 +81,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequenc
 def append_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Add rows to the CSV file that `write_csv` wrote with these columns, in one write; others see whole lines."""
     with path.open("ab") as file:
-        file.write(_csv_text(rows, columns, header=False).encode())
+        file.write(_csv_text(rows, columns, header=False).encode(errors="backslashreplace"))
 
 
 def _csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, header: bool) -> str:

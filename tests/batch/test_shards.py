@@ -208,6 +208,7 @@ def in_shards(door, out, total=3):
         door(out=out, spread=Spread(shard=Shard(number, total)))
 
 
+@pytest.mark.reliability
 def test_prepare_in_shards_gives_the_files_of_one_job(tmp_path, call):
     raw = write_raw_cohort(tmp_path, ["train", "val", "test", "test"])
     (tmp_path / "p2" / "t1w.nii.gz").write_bytes(b"poison")

@@ -153,7 +153,10 @@ def test_validation_subjects_are_shared_and_their_scores_gathered(tmp_path):
         for name in ("two", "one")
     ]
     np.testing.assert_allclose(*scores, rtol=1e-5)
-    specs = [load_model(tmp_path / name).spec for name in ("two", "one")]
+    specs = [
+        load_model(tmp_path / name).spec.model_copy(update={"weights_sha256": None})  # they agree to 1e-5, not bytes
+        for name in ("two", "one")
+    ]
     assert specs[0] == specs[1]
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {path.name for path in (tmp_path / "one").iterdir()}
@@ -256,6 +259,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="fi
 
 
 @needs_proc
+@pytest.mark.reliability
 def test_a_killed_worker_costs_a_restart_from_the_last_checkpoint(subjects, tmp_path):
     assert_killed_training_ends_whole(1, 60, subjects, tmp_path)
 

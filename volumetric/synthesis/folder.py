@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from volumetric.batch.subjects import Outcome
@@ -16,6 +16,7 @@ from volumetric.records.prediction import (
     TimingRow,
     sidecar_path,
 )
+from volumetric.records.table import SessionKey
 from volumetric.synthesis.inputs import InferenceCase
 
 _SIDECARS = ("sub-*/anat/sub-*_desc-synth_*.json", "sub-*/ses-*/anat/sub-*_desc-synth_*.json")
@@ -78,7 +79,7 @@ class PredictionFolder:
         Rows made from sidecars have no order of their own: an interrupted call ends in the table of an unbroken one.
         """
         if not self._has_order:
-            self._put_first(cases)
+            self._drop_rows({case.key for case in cases})
         for case, outcome in zip(cases, outcomes, strict=True):
             subject, session = case.key
             self._rows[case.key] = outcome.record or PredictionRow(
@@ -95,9 +96,8 @@ class PredictionFolder:
         PredictionRow.write_table(self._path / PREDICTIONS, rows)
         TimingRow.write_table(self._path / TIMINGS, self._timings.values())
 
-    def _put_first(self, cases: Sequence[InferenceCase]) -> None:
-        first = {case.key: self._rows[case.key] for case in cases if case.key in self._rows}
-        self._rows = first | self._rows
+    def _drop_rows(self, keys: Collection[SessionKey]) -> None:
+        self._rows = {key: row for key, row in self._rows.items() if key not in keys}
 
     def _rows_of_sidecars(self) -> list[PredictionRow]:
         rows = []
