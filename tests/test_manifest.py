@@ -111,8 +111,8 @@ def test_an_unreadable_manifest_does_not_hide_the_problems_of_another(tmp_path):
         read_manifest(tmp_path / "none.csv", path)
     assert str(caught.value).split("\n  ")[1:] == [
         f"{tmp_path / 'none.csv'}: there is no such file; give the manifest as comma-separated text in UTF-8",
-        f"{path} line 2: more cells than columns",
-        f"{path} line 4: more cells than columns",
+        f"{path} line 2: more cells than columns; put a cell that holds a comma in quotes",
+        f"{path} line 4: more cells than columns; put a cell that holds a comma in quotes",
         f"{path} line 2: split is 'tran', expected one of train, val, test",
     ]
 

@@ -136,7 +136,7 @@ def read_manifest(*paths: Path | str) -> Manifest:
         problems += own_problems
     problems += [*_repetitions(rows), *_shared_images(rows)]
     if not rows and not problems:
-        problems.append("it has no rows")
+        problems.append("it has no rows; give each session one")
     _raise_if(", ".join(str(path) for path in paths), problems)
     _warn_of_case(rows)
     return Manifest(tuple(rows), tuple(map(Path, paths)))
@@ -169,12 +169,12 @@ def _read_file(path: Path) -> tuple[list[ManifestRow], list[str]]:
     problems = list(_column_problems(path, columns))
     if "subject_id" not in columns:
         return [], problems
-    problems += [f"{path} line {line}: more cells than columns" for line in overlong]
+    problems += [f"{path} line {line}: more cells than columns; put a cell that holds a comma in quotes" for line in overlong]
     folder = path.resolve().parent
     rows = [_row(folder, {column: text.strip() for column, text in record.items()}) for record in records]
     for line, row in enumerate(rows, start=2):
         if not row.subject_id:
-            problems.append(f"{path} line {line}: the subject_id is empty")
+            problems.append(f"{path} line {line}: the subject_id is empty; name the subject")
         if row.split and row.split not in SPLITS:
             problems.append(f"{path} line {line}: split is '{row.split}', expected one of {', '.join(SPLITS)}")
     return rows, problems
