@@ -41,7 +41,12 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and path.name not in VOLATILE and not name.startswith("cache/") and "engines" not in name:
+        if (
+            path.is_file()
+            and path.name not in VOLATILE
+            and not name.startswith(("cache/", "checkpoints/"))
+            and "engines" not in name
+        ):
             data = path.read_bytes()
             found[name] = (hashlib.sha256(data).hexdigest(), len(data))
     return found
