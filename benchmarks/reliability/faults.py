@@ -43,7 +43,7 @@ def try_faults(inputs: Inputs, folder: Path, verbs: Sequence[str]) -> Iterator[t
     """Fault, verb and problem of each."""
     for verb in verbs:
         command = commands(inputs)[verb]
-        whole = folder / verb / "whole"
+        whole = folder / verb / "whole" / "out"  # as deep as the others, since evaluate writes relative paths
         assert run([*command, "--out", whole], limit_s=600).status == 0
         for name, fault in faults().items():
             own = folder / verb / name.replace(" ", "_")
@@ -218,13 +218,13 @@ def _nan_loss(verb: str, command: list[object], inputs: Inputs, folder: Path) ->
     def hook() -> None:
         from volumetric.learning.losses import MaskedLoss
 
-        forward, calls = MaskedLoss.forward, [0]
+        forward, calls = MaskedLoss.__call__, [0]
 
         def broken(self: MaskedLoss, *arguments: object) -> object:
             calls[0] += 1
             loss = forward(self, *arguments)
             return loss * float("nan") if calls[0] == 7 else loss
 
-        MaskedLoss.forward = broken
+        MaskedLoss.__call__ = broken
 
     return problem_of(run([*command, "--out", folder / "out"], hook, limit_s=300), ["loss"], refused=True)
