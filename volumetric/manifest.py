@@ -169,9 +169,7 @@ def _read_file(path: Path) -> tuple[list[ManifestRow], list[str]]:
     problems = list(_column_problems(path, columns))
     if "subject_id" not in columns:
         return [], problems
-    problems += [
-        f"{path} line {line}: more cells than columns; put a cell that holds a comma in quotes" for line in overlong
-    ]
+    problems += [f"{path} line {n}: more cells than columns; put a cell that holds a comma in quotes" for n in overlong]
     folder = path.resolve().parent
     rows = [_row(folder, {column: text.strip() for column, text in record.items()}) for record in records]
     for line, row in enumerate(rows, start=2):
