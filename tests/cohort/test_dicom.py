@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from tests.conftest import oblique_affine
+from tests.conftest import brain_pair, oblique_affine
+from volumetric.cli import main
 from volumetric.cohort.dicom import DicomError
 from volumetric.cohort.discover import discover
 from volumetric.cohort.headers import Series, acquisition_of, age_of, patient_of
@@ -305,3 +306,44 @@ def test_ages_and_patients():
     assert patient_of(head) == (NAME, BIRTH)
     head.PatientName = ""
     assert patient_of(head) == ("1.2.3",)
+
+
+@pytest.fixture
+def infer(run_folder, tmp_path, monkeypatch, capsys):
+    """`volumetric infer` of one input into `tmp_path/out`: exit status and standard error."""
+
+    def run(*inputs):
+        command = ["volumetric", "infer", *inputs, "--model", run_folder, "--as-is", "--out", tmp_path / "out"]
+        monkeypatch.setattr("sys.argv", [str(word) for word in command])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_infer_converts_a_dicom_folder_on_the_way(infer, tmp_path):
+    array = brain_pair(3)[0].array.round().astype(np.uint16)
+    affine = oblique_affine(spacing=(4.0, 4.5, 5.0))
+    for number, settings in ((7, T1W), (8, T2W)):
+        folder = tmp_path / "export" / NAME / str(number)
+        write_series(folder, f"1.2.3.{number}", affine, array, series_number=number, **settings)
+    status, error = infer(tmp_path / "export")
+    assert status == 0, error
+    (path,) = (tmp_path / "out" / "sub-p001").rglob("*_desc-synth_T2w.nii.gz")
+    (source,) = (tmp_path / "out" / "dicom_nifti").glob("*_t1w.nii.gz")
+    assert_same_image(source, array, affine)
+    assert read_image(path).array.shape == read_image(source).array.shape
+    np.testing.assert_array_equal(read_image(path).affine, read_image(source).affine)
+    written = path.stat().st_mtime_ns
+    assert infer(tmp_path / "export")[0] == 0
+    assert path.stat().st_mtime_ns == written
+
+
+def test_infer_names_the_way_out_for_two_dicom_folders_and_for_a_lone_file(infer, tmp_path):
+    for name in ("a", "b"):
+        write_series(tmp_path / name, "1.2.3.1", np.eye(4), volume(), **T1W)
+    status, error = infer(tmp_path / "a", tmp_path / "b")
+    assert (status, "give the folder above them" in error) == (2, True)
+    status, error = infer(tmp_path / "a" / "IM0001.dcm")
+    assert (status, "the folder of a DICOM series" in error) == (2, True)

@@ -14,7 +14,10 @@ from volumetric.config.choices import DEFAULT_MODEL, Device, Engine, Precision, 
 def infer(
     out: Annotated[Path, typer.Option(help="Folder to write, laid out as a BIDS derivative.")],
     inputs: Annotated[
-        list[Path] | None, typer.Argument(help="NIfTI files, a folder, or manifests.", metavar="INPUT...")
+        list[Path] | None,
+        typer.Argument(
+            help="NIfTI files, a folder of them or of one or more DICOM series, manifests.", metavar="INPUT..."
+        ),
     ] = None,
     model: Annotated[
         str,
@@ -77,6 +80,7 @@ def infer(
 
     Examples: `volumetric infer t1w.nii.gz --out synthetic --figures`
     · `volumetric infer raw_t1w.nii.gz --model runs/mine --out synthetic`
+    · `volumetric infer dicom_folder/ --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
     from volumetric.batch.subjects import exit_status
@@ -84,7 +88,7 @@ def infer(
     from volumetric.synthesis.infer import infer as run
 
     outcomes = run(
-        inputs or [],
+        _converted(inputs, out) if inputs and any(path.is_dir() for path in inputs) else inputs or [],
         model=model,
         out=out,
         split=split,
@@ -98,3 +102,22 @@ def infer(
     )
     print(out if shard else out / "predictions.csv")
     raise typer.Exit(exit_status(outcomes))
+
+
+def _converted(inputs: list[Path], out: Path) -> list[Path]:
+    """The inputs with a DICOM folder replaced by the manifest of its converted volumes, `OUT/dicom.csv`.
+
+    Raises:
+        InputError: several DICOM folders, or one without a scan.
+    """
+    from volumetric.cohort.discover import discover, is_dicom_folder
+    from volumetric.errors import InputError
+
+    folders = [path for path in inputs if is_dicom_folder(path)]
+    if not folders:
+        return inputs
+    if len(folders) > 1:
+        raise InputError(f"{folders[0]} and {folders[1]} hold DICOM files; give the folder above them, or one a call")
+    manifest = out / "dicom.csv"
+    discover(folders[0], manifest, layout="dicom", fresh=True)
+    return [manifest if path == folders[0] else path for path in inputs]

@@ -124,6 +124,11 @@ def discover(
     return discovery
 
 
+def is_dicom_folder(path: Path) -> bool:
+    """True for a folder with DICOM files below it and no NIfTI file."""
+    return path.is_dir() and not folders.nifti_files(path) and _has_dicom(path)
+
+
 def _layout(root: Path, own: Path, layout: Layout, options: Sequence[str]) -> tuple[Layout, str]:
     """The layout and the evidence for it; an option that belongs to one layout decides.
 

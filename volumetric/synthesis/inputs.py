@@ -88,7 +88,9 @@ def _files(path: Path, spec: ModelSpec) -> list[Path]:
     if path.is_file() and path.name.endswith(SUFFIXES):
         return [path]
     if path.exists():
-        raise InputsError(f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder or a manifest (.csv)")
+        raise InputsError(
+            f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder of them, the folder of a DICOM series, or a manifest (.csv)"
+        )
     raise InputsError(f"{path}: there is no such file or folder; check the path")
 
 
