@@ -15,9 +15,7 @@ def infer(
     out: Annotated[Path, typer.Option(help="Folder to write, laid out as a BIDS derivative.")],
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="NIfTI files, a folder of them or of one or more DICOM series, manifests.", metavar="INPUT..."
-        ),
+        typer.Argument(help="NIfTI files, folders of them, a folder of DICOM files, manifests.", metavar="INPUT..."),
     ] = None,
     model: Annotated[
         str,
