@@ -89,7 +89,8 @@ def _files(path: Path, spec: ModelSpec) -> list[Path]:
         return [path]
     if path.exists():
         raise InputsError(
-            f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder of them, the folder of a DICOM series, or a manifest (.csv)"
+            f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder of them, the folder of a DICOM series, "
+            "or a manifest (.csv)"
         )
     raise InputsError(f"{path}: there is no such file or folder; check the path")
 
