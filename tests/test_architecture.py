@@ -120,6 +120,7 @@ def test_docstrings_open_with_what_they_name(name):
 def test_the_command_line_calls_front_doors_alone():
     ground = ("errors", "interrupts", "machine", "config", "records")
     doors = {f"volumetric.{room}" for room in ("cli", "batch", *ground)} | {
+        "volumetric.crossval",
         "volumetric.cohort.discover",
         "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import brain_pair
 from volumetric.cli import app
-from volumetric.cli.evaluate import _show
+from volumetric.cli.evaluate import show_scores
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import ManifestRow, write_manifest
@@ -65,7 +65,7 @@ def test_the_repeatability_of_an_evaluation_before_is_not_left_beside_new_scores
 
 def test_ids_and_folders_with_brackets_are_printed_as_they_are(capsys):
     row = ScoreRow(subject_id="[/a]", method="model", status="failed", error="[red]")
-    _show([row], [], Path("out[bold]"))
+    show_scores([row], [], Path("out[bold]"))
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("[/a]", "failed: [red]", "out[bold]/summary.csv"))
 

@@ -11,6 +11,7 @@ import typer
 
 from volumetric.cli.compare import compare
 from volumetric.cli.config import config
+from volumetric.cli.crossval import crossval
 from volumetric.cli.discover import discover
 from volumetric.cli.endings import ending, past_typer, print_any_file_name
 from volumetric.cli.evaluate import evaluate
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 _VERBS = (
     *(phantom, fetch, discover, prepare, train, models, verify, infer, evaluate, compare, report, config),
-    *(status, merge),
+    *(crossval, status, merge),
 )
 for verb in _VERBS:
     app.command(no_args_is_help=verb not in (models, verify))(past_typer(verb))

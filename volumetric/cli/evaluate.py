@@ -79,14 +79,14 @@ def evaluate(
         fresh=fresh,
     )
     if evaluation.summary:
-        _show(evaluation.rows, evaluation.summary, out)
+        show_scores(evaluation.rows, evaluation.summary, out)
     seconds = sorted(outcome.seconds for outcome in evaluation.outcomes if outcome.status == "ok")
     if seconds:
         print(f"{len(seconds)} scored, {seconds[len(seconds) // 2]:.1f} s a subject (median)")
     raise typer.Exit(exit_status(evaluation.outcomes))
 
 
-def _show(rows: Sequence[ScoreRow], summary: Sequence[SummaryRow], out: Path) -> None:
+def show_scores(rows: Sequence[ScoreRow], summary: Sequence[SummaryRow], out: Path) -> None:
     """Two tables: each subject's scores in the brain, and every method's mean."""
     from rich.console import Console
 

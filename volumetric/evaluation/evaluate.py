@@ -16,40 +16,20 @@ from volumetric.errors import InputError
 from volumetric.evaluation.baselines import TrainingIntensities, pool_training
 from volumetric.evaluation.identity import BlockMeans, find_swap
 from volumetric.evaluation.predictions import PredictionSet, check_scale, open_predictions
-from volumetric.evaluation.repeatability import repeatability_rows
 from volumetric.evaluation.scoring import ScoringSettings, ScoringTask
-from volumetric.evaluation.summary import summary_rows
+from volumetric.evaluation.tables import MEASURED, write_evaluation
 from volumetric.manifest import Manifest, ManifestRow, read_manifest
-from volumetric.metrics.downstream import DOWNSTREAM, definitions
-from volumetric.metrics.table import METRICS
 from volumetric.model.device import pick_device
 from volumetric.outputs import hash_json, versions, without_folders
-from volumetric.records.evaluation import (
-    DEFINITIONS_FILE,
-    INFO_FILE,
-    Definitions,
-    EvaluationInfo,
-    RunIdentity,
-    SubjectScores,
-)
+from volumetric.records.evaluation import EvaluationInfo, RunIdentity, SubjectScores
 from volumetric.records.record import RecordError
-from volumetric.records.scores import (
-    MODEL,
-    REPEATABILITY_FILE,
-    SCORES_FILE,
-    SUMMARY_FILE,
-    RepeatabilityRow,
-    ScoreRow,
-    ScoreTable,
-    SummaryRow,
-)
+from volumetric.records.scores import MODEL, SCORES_FILE, ScoreRow, ScoreTable, SummaryRow
 from volumetric.records.settings import SETTINGS_FILE, PhantomSettings, PreparationSettings, RunSettings, Settings
 
 log = logging.getLogger(__name__)
 
 _GB_A_JOB = 2.5
 _RUN_REMEDY = "train again with --fresh, or move the predictions out of this folder"
-_METRICS = {**METRICS, **DOWNSTREAM}
 
 
 class EvaluationError(InputError):
@@ -151,7 +131,7 @@ def evaluate(
             for subject, outcome in zip(rows, outcomes, strict=True)
             for row in _rows(subject, outcome, folder.folder)
         ]
-        table = ScoreTable(tuple(_METRICS), tuple(covariates), tuple(scores))
+        table = ScoreTable(tuple(MEASURED), tuple(covariates), tuple(scores))
         info = EvaluationInfo(
             predictions=os.path.relpath(folder.folder, out),
             source=settings.source,
@@ -163,7 +143,7 @@ def evaluate(
             run=run,
             versions=versions(),
         )
-        summary = _write(out, table, info, num_subjects=len({row.subject_id for row in rows}))
+        summary = write_evaluation(out, table, info, num_subjects=len({row.subject_id for row in rows}))
     return Evaluation(outcomes, table.rows, summary)
 
 
@@ -184,22 +164,6 @@ def _settings_and_training(
     return ScoringSettings(source, target, data_range, scale, segmentation), training
 
 
-def _write(out: Path, table: ScoreTable, info: EvaluationInfo, *, num_subjects: int) -> list[SummaryRow]:
-    """Write all files but those of single subjects; returns the summary."""
-    units = {name: metric.unit for name, metric in _METRICS.items()}
-    summary = summary_rows(table.rows, num_subjects, table.covariates, units=units)
-    table.write(out / SCORES_FILE)
-    SummaryRow.write_table(out / SUMMARY_FILE, summary)
-    repeatability = repeatability_rows(table.rows)
-    if repeatability:
-        RepeatabilityRow.write_table(out / REPEATABILITY_FILE, repeatability)
-    else:
-        (out / REPEATABILITY_FILE).unlink(missing_ok=True)  # of other subjects
-    Definitions.model_validate(definitions()).write(out / DEFINITIONS_FILE)
-    info.write(out / INFO_FILE)
-    return summary
-
-
 def _covariates(rows: Sequence[ManifestRow]) -> list[str]:
     """Their columns, in order of first appearance.
 
@@ -207,7 +171,7 @@ def _covariates(rows: Sequence[ManifestRow]) -> list[str]:
         EvaluationError: one is named as a column of `per_subject.csv`.
     """
     covariates = list(dict.fromkeys(column for row in rows for column in row.covariates))
-    columns = ScoreRow.columns(list(_METRICS), ())
+    columns = ScoreRow.columns(list(MEASURED), ())
     taken = [column for column in covariates if column in columns]
     if taken:
         raise EvaluationError(

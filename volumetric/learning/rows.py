@@ -22,9 +22,13 @@ def divided(manifest: Manifest, config: RunConfig) -> tuple[Rows, Rows]:
     rows = manifest.split("train")
     if not rows:
         raise TrainingError(f"{manifest.name}: no row has split `train`; fill the split column")
-    contrasts = {*config.task.sources, config.task.target}
-    labeled = tuple(row for row in rows if LABEL_MAP in row.paths and not contrasts & set(row.paths))
+    labeled = tuple(row for row in rows if is_anatomy(row, config))
     return tuple(row for row in rows if row not in labeled), labeled
+
+
+def is_anatomy(row: ManifestRow, config: RunConfig) -> bool:
+    """True for a row with a label map to simulate from, and no scan of the task."""
+    return LABEL_MAP in row.paths and not {*config.task.sources, config.task.target} & set(row.paths)
 
 
 def training_rows(manifest: Manifest, config: RunConfig) -> tuple[Rows, Rows]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -68,9 +68,23 @@ class RunSettings(RunConfig, Settings):
     tensorboard: bool = Field(False, exclude=True)
 
     @classmethod
-    def of(cls, config: RunConfig, training_manifest_sha256: str) -> RunSettings:
-        """Those of a configuration and a manifest."""
-        return cls.model_validate({**dict(config), "training_manifest_sha256": training_manifest_sha256})
+    def of(cls, config: RunConfig, training_manifest_sha256: str, **more: object) -> Self:
+        """Those of a configuration and a manifest, and the fields that a subclass adds."""
+        return cls.model_validate({**dict(config), "training_manifest_sha256": training_manifest_sha256, **more})
+
+
+class CrossvalSettings(RunSettings):
+    """Settings of a cross-validation; those of a training, and of its folds and evaluations.
+
+    Attributes:
+        folds: subject -> number of the fold that holds it out.
+        next_fold_validates: instead of being trained on.
+        segmentation: tissues are scored.
+    """
+
+    folds: Mapping[str, int]
+    next_fold_validates: bool
+    segmentation: bool
 
 
 class PreparationSettings(PreparationConfig, Settings):
