@@ -1,19 +1,33 @@
-"""Memory and cores that this process may use, within the limits that a container or a job sets."""
+"""Memory and cores that this process may use, within the limits of a container or a job, and the memory it took."""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_OWN_STATUS = Path("/proc/self/status")
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate")
 
 
 def memory_bytes() -> int:
     """The machine's memory, or the least that a control group above this process leaves it."""
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits()])
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    try:
+        lines = _OWN_STATUS.read_text().splitlines()
+    except OSError:  # no Linux
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+    # not `ru_maxrss`: a process that was just begun has that of the one which began it
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def num_cores() -> int:

@@ -48,6 +48,9 @@ class Writing:
         write_text(self.out / item, result)
         return item.upper()
 
+    def recall(self, item):
+        return item.upper()
+
 
 NAMES = [f"s{number}" for number in range(10)]
 
@@ -56,7 +59,7 @@ def run(out, spread, *, items=NAMES, argument=1, **task):
     with spread.held(out):
         return spread.run(
             Writing(out, **task), items, out=out, command="write", arguments={"argument": argument},
-            recall=str.upper, jobs=1, usual=1, gb_each=0,
+            jobs=1, usual=1, gb_each=0,
         )  # fmt: skip
 
 

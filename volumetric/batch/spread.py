@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, Self
 
 from pydantic_core import to_jsonable_python
 
@@ -13,6 +14,22 @@ from volumetric.batch.shards import ALL, Journal, Shard, held, held_to_merge, me
 from volumetric.batch.subjects import ItemT, LoadedT, Outcome, RecordT, ResultT, SubjectTask, run_subjects
 from volumetric.outputs import hash_json
 from volumetric.records.shards import ShardCall
+
+Arguments = Mapping[str, object]
+"""Of the front door of a command, by name."""
+
+
+class SpreadTask(SubjectTask[ItemT, LoadedT, ResultT, RecordT], Protocol[ItemT, LoadedT, ResultT, RecordT]):
+    """The work on one subject where the subjects may be spread, and be counted and measured before."""
+
+    def recall(self, item: ItemT) -> RecordT:
+        """The record of a subject that is done."""
+
+    def inputs(self, item: ItemT) -> Mapping[str, Path]:
+        """The images that `read` reads, by column; errors as `read`."""
+
+    def into(self, out: Path) -> Self:
+        """The same task with another output folder."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,11 @@ class Spread:
         """True where all subjects have ended in the end, so that tables of the whole cohort can be written."""
         return self.shard == ALL
 
+    @property
+    def is_dry(self) -> bool:
+        """True where nothing may be written."""
+        return False
+
     @contextmanager
     def held(self, out: Path) -> Iterator[None]:
         """Hold what is written; errors as `shards.held` and `shards.held_to_merge`."""
@@ -46,13 +68,12 @@ class Spread:
 
     def run(
         self,
-        task: SubjectTask[ItemT, LoadedT, ResultT, RecordT],
+        task: SpreadTask[ItemT, LoadedT, ResultT, RecordT],
         items: Sequence[ItemT],
         *,
         out: Path,
         command: str,
-        arguments: Mapping[str, object],
-        recall: Callable[[ItemT], RecordT],
+        arguments: Arguments,
         jobs: int | None,
         usual: int,
         gb_each: float,
@@ -66,7 +87,6 @@ class Spread:
             out: the output folder.
             command: name of the command, which is the title of the progress bar.
             arguments: of the command's front door that a merge calls it with again; relative paths become absolute.
-            recall: reads the record of a subject that is done.
             jobs: subjects at a time; None takes `usual`, or in a cluster one for each core.
             usual: default number of jobs on this machine.
             gb_each: memory of a subject.
@@ -87,7 +107,7 @@ class Spread:
             subjects_sha256=hash_json(names),
         )
         if self.merge:
-            return merged(out, items, recall, call)
+            return merged(out, items, task.recall, call)
         journal, positions = Journal(out, self.shard, call), self.shard.positions(len(items))
         if self.address is None:
             jobs = max(1, min(jobs or usual, len(positions)))

@@ -35,7 +35,7 @@ class Tally:
     def add_failure(self, subject: str, error: str) -> None:
         """Count a failure by its sentence without the subject, the files and the numbers."""
         self.failed += 1
-        self.reasons[_kind(subject, error)] += 1
+        self.reasons[kind_of_failure(subject, error)] += 1
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ _TABLES = {
 }
 
 
-def _kind(subject: str, error: str) -> str:
+def kind_of_failure(subject: str, error: str) -> str:
+    """The sentence of a failure without the subject, the files and the numbers."""
     sentence = error.replace(f"subject {subject}: ", "").replace(subject, "SUBJECT")
     sentence = re.sub(r"\S*/\S*[\w)]", "FILE", sentence)
     return re.sub(r"\d+(\.\d+)?", "N", sentence)

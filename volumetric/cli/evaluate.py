@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volumetric.cli.options import AddressOption, ExecutorOption, ShardOption
+from volumetric.cli.options import AddressOption, DryRunOption, ExecutorOption, ShardOption
 from volumetric.config.choices import Device, SplitChoice
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def evaluate(
     shard: ShardOption = None,
     executor: ExecutorOption = "local",
     address: AddressOption = "auto",
+    dry_run: DryRunOption = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score again what has been scored.")] = False,
 ) -> None:
     """Score predictions against the truth, subject by subject, beside baselines that need no learning.
@@ -75,7 +76,7 @@ def evaluate(
         pattern=pattern,
         segmentation=segmentation,
         jobs=jobs,
-        spread=spread_over(shard, executor, address, fresh=fresh),
+        spread=spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run),
         fresh=fresh,
     )
     if evaluation.summary:

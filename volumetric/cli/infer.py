@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from volumetric.cli.options import AddressOption, ExecutorOption, ShardOption
+from volumetric.cli.options import AddressOption, DryRunOption, ExecutorOption, ShardOption
 from volumetric.config.choices import DEFAULT_MODEL, Device, Engine, Precision, SplitChoice
 
 
@@ -70,6 +70,7 @@ def infer(
     shard: ShardOption = None,
     executor: ExecutorOption = "local",
     address: AddressOption = "auto",
+    dry_run: DryRunOption = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Synthesize again what is there, and replace what belongs to others.")
     ] = False,
@@ -94,11 +95,12 @@ def infer(
         options=inference_options(device, engine, precision, overlap, whole_volume),
         prepare=prepare,
         jobs=jobs,
-        spread=spread_over(shard, executor, address, fresh=fresh),
+        spread=spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run),
         fresh=fresh,
         figures=figures,
     )
-    print(out if shard else out / "predictions.csv")
+    if not dry_run:
+        print(out if shard else out / "predictions.csv")
     raise typer.Exit(exit_status(outcomes))
 
 

@@ -33,6 +33,12 @@ AddressOption = Annotated[
 ]
 
 
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Do nothing; print subjects, memory, time and bytes, measured with one subject."),
+]
+
+
 class OptionError(InputError):
     """An option with a value that does not fit."""
 
@@ -73,11 +79,17 @@ def inference_options(
         raise OptionError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 
 
-def spread_over(shard: str | None, executor: Executor, address: str, *, fresh: bool) -> Spread:
-    """The options `--shard`, `--executor` and `--address` as one object."""
+def spread_over(shard: str | None, executor: Executor, address: str, *, fresh: bool, dry_run: bool) -> Spread:
+    """The options `--shard`, `--executor`, `--address` and `--dry-run` as one object."""
     from volumetric.batch.shards import ALL, Shard
     from volumetric.batch.spread import Spread
 
     if shard is not None and fresh:
         raise OptionError("--fresh and --shard: a shard leaves the others' files alone; choose another --out")
-    return Spread(address=address if executor == "ray" else None, shard=ALL if shard is None else Shard.parse(shard))
+    cluster, part = address if executor == "ray" else None, ALL if shard is None else Shard.parse(shard)
+    if dry_run:
+        from volumetric.batch.estimate import DryRun
+        from volumetric.cli.dry_run import show_estimate
+
+        return DryRun(address=cluster, shard=part, fresh=fresh, tell=show_estimate)
+    return Spread(address=cluster, shard=part)

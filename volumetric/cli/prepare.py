@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volumetric.cli.options import AddressOption, ExecutorOption, ShardOption
+from volumetric.cli.options import AddressOption, DryRunOption, ExecutorOption, ShardOption
 
 if TYPE_CHECKING:
     from volumetric.records.preparation import QualityRow
@@ -25,6 +25,7 @@ def prepare(
     shard: ShardOption = None,
     executor: ExecutorOption = "local",
     address: AddressOption = "auto",
+    dry_run: DryRunOption = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Prepare everything again.")] = False,
 ) -> None:
     """Make pairs of raw scans: one grid, no shading, a brain mask, and the quality of each. Repeat it to resume.
@@ -40,11 +41,12 @@ def prepare(
     recipe = resolve_as(PreparationConfig, config, overrides or ())
     from volumetric.preparation.prepare import prepare as run
 
-    spread = spread_over(shard, executor, address, fresh=fresh)
+    spread = spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run)
     done = run(manifests, out, recipe, jobs=jobs, spread=spread, fresh=fresh)
     if spread.is_whole:
         _show(done.quality)
-    print(done.manifest if spread.is_whole else out)
+    if not dry_run:
+        print(done.manifest if spread.is_whole else out)
     raise typer.Exit(exit_status(done.outcomes))
 
 

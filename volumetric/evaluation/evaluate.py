@@ -83,7 +83,7 @@ def evaluate(
             most of the time of an evaluation.
         jobs: subjects at a time, each in a process of its own; None takes as many as there are cores, and memory for
             2.5 GB each, and 1 where a GPU scores.
-        spread: machines and shard.
+        spread: machines and shard, or a dry run.
         fresh: score again what has been scored.
 
     Raises:
@@ -118,7 +118,6 @@ def evaluate(
                 "pattern": pattern,
                 "segmentation": segmentation,
             },
-            recall=task.recall,
             jobs=jobs,
             usual=usual_jobs(_GB_A_JOB) if torch_device.type == "cpu" else 1,
             gb_each=_GB_A_JOB,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,9 +104,7 @@ class ScoringTask:
         if scores is None or (scores.subject_id, scores.session_id) != item.key:
             return None
         prediction = self._prediction_file(item)
-        row = row_on_grid(item, prediction, self._settings.target)
-        columns = [self._settings.source, self._settings.target, *(label for label in _LABELS if label in row.paths)]
-        sha256 = {column: hash_file(row.path(column)) for column in columns}
+        sha256 = {column: hash_file(path) for column, path in self._scans(item, prediction).items()}
         return scores if scores.fingerprint == self._fingerprint(sha256, hash_file(prediction)) else None
 
     def read(self, item: ManifestRow) -> LoadedSubject:
@@ -139,6 +138,17 @@ class ScoringTask:
     def recall(self, item: ManifestRow) -> SubjectScores:
         """Read the scores of a subject that is done; errors as `Record.read`."""
         return SubjectScores.read(self._file(item))
+
+    def inputs(self, item: ManifestRow) -> dict[str, Path]:
+        """The images that `read` reads, by column; errors as `read`."""
+        prediction = self._prediction_file(item)
+        return self._scans(item, prediction) | {"prediction": prediction}
+
+    def into(self, out: Path) -> ScoringTask:
+        """The same task with another output folder."""
+        other = copy(self)
+        other._out = out
+        return other
 
     @property
     def _segments(self) -> bool:
@@ -247,6 +257,12 @@ class ScoringTask:
             prediction=ScoredImage(path=prediction.path.absolute(), divisor=prediction.divisor),
             mask=row.paths.get("mask"),
         )
+
+    def _scans(self, item: ManifestRow, prediction: Path) -> dict[str, Path]:
+        """Those that lie on the prediction's grid, by column."""
+        row = row_on_grid(item, prediction, self._settings.target)
+        labels = [label for label in _LABELS if label in row.paths]
+        return {column: row.path(column) for column in (self._settings.source, self._settings.target, *labels)}
 
     def _prediction_file(self, item: ManifestRow) -> Path:
         match = self._predictions[item.key]

@@ -55,7 +55,7 @@ def prepare(
             from the same scans are skipped.
         config: the recipe.
         jobs: subjects at a time; None takes as many as there are cores, and memory for 3 GB each.
-        spread: machines and shard.
+        spread: machines and shard, or a dry run.
         fresh: prepare all of them again.
 
     Raises:
@@ -65,10 +65,10 @@ def prepare(
     rows = manifest.rows
     _check(manifest, config)
     with spread.held(out):
-        if fresh:
+        if fresh and not spread.is_dry:
             _delete_outputs(out)
         settings = PreparationSettings.model_validate(dict(config))
-        began = settings.began(out)
+        began = not fresh and settings.began(out)
         if spread.is_whole:
             if not began:
                 settings.begin(out)
@@ -80,7 +80,6 @@ def prepare(
             out=out,
             command="prepare",
             arguments={"manifests": manifests, "config": config},
-            recall=task.recall,
             jobs=jobs,
             usual=usual_jobs(_GB_A_JOB),
             gb_each=_GB_A_JOB,

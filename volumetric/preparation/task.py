@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class PreparationTask:
             raise PreparationError(
                 f"subject {item.name}: {folder} holds subject {owner.name}; rename one, or choose another --out"
             )
-        if sidecar.sources_sha256 != _source_hashes(item):
+        if sidecar.sources_sha256 != {column: hash_file(path) for column, path in self.inputs(item).items()}:
             return None
         files = [(folder / name, sha256) for name, sha256 in sidecar.files_sha256.items()]
         return sidecar if all(file.is_file() and hash_file(file) == sha256 for file, sha256 in files) else None
@@ -118,6 +118,15 @@ class PreparationTask:
         """Read the sidecar of a subject that is done; errors as `Record.read`."""
         return PreparationSidecar.read(self._folder(item) / SIDECAR)
 
+    def inputs(self, item: ManifestRow) -> dict[str, Path]:
+        """The images that `read` reads, by column; errors as `ManifestRow.path`."""
+        columns = dict.fromkeys((self.config.reference, *(c for c in (*CONTRASTS, *LABELS) if c in item.paths)))
+        return {column: item.path(column) for column in columns}
+
+    def into(self, out: Path) -> PreparationTask:
+        """The same task with another output folder."""
+        return replace(self, out=out)
+
     def prepared_row(self, item: ManifestRow, sidecar: PreparationSidecar, assessment: Assessment) -> ManifestRow:
         """The row of the prepared manifest."""
         paths = {column: self._folder(item) / file for column, file in sidecar.files.items()}
@@ -154,10 +163,6 @@ def _check_labels(subject: RawSubject, reference: str) -> None:
                 f"subject {subject.name}: `{name}` has shape {label.space.shape} and another grid than "
                 f"`{reference}` {scan.space.shape}; draw it on that scan, or resample it there"
             )
-
-
-def _source_hashes(row: ManifestRow) -> dict[str, str]:
-    return {column: hash_file(row.path(column)) for column in (*CONTRASTS, *LABELS) if column in row.paths}
 
 
 def folder_name(row: ManifestRow) -> Path:

@@ -53,7 +53,7 @@ def infer(
             are, None finds out for each subject.
         jobs: subjects at a time, each in a process of its own with the model; None is 1, which reads the next subject
             and writes the last one while the network runs.
-        spread: machines and shard.
+        spread: machines and shard, or a dry run.
         fresh: synthesize again what is there already, and replace what belongs to other subjects.
         figures: also draw each prediction beside its sources.
 
@@ -93,12 +93,13 @@ def infer(
                 "prepare": prepare,
                 "figures": figures,
             },
-            recall=task.recall,
             jobs=jobs,
             usual=1,
             gb_each=_GB_A_JOB,
             overlap=True,
         )
+        if spread.is_dry:
+            return outcomes
         if spread.is_whole:
             folder.write_tables(cases, outcomes)
         _summarize_warnings(folder, own, outcomes)

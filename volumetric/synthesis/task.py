@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +95,8 @@ class SynthesisTask:
             return None
         # the hashes last, since they read the files
         whole = hash_file(image) == sidecar.prediction_sha256
-        return _row(item) if whole and self._hashes(item) == sidecar.source_sha256 else None
+        hashes = {column: hash_file(path) for column, path in self.inputs(item).items()} if whole else {}
+        return _row(item) if whole and hashes == sidecar.source_sha256 else None
 
     def read(self, item: InferenceCase) -> _Loaded:
         raw = read_raw_subject(item.row, self._model.spec.sources)
@@ -124,6 +126,17 @@ class SynthesisTask:
     def recall(self, item: InferenceCase) -> PredictionRow:
         """The row of a subject that is done."""
         return _row(item)
+
+    def inputs(self, item: InferenceCase) -> dict[str, Path]:
+        """The images that `read` reads, by column; errors as `ManifestRow.path`."""
+        columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
+        return {column: item.row.path(column) for column in columns}
+
+    def into(self, out: Path) -> SynthesisTask:
+        """The same task with another output folder."""
+        other = copy(self)
+        other._out, other._own = out, self._own
+        return other
 
     def _image(self, item: InferenceCase) -> Path:
         return self._out / item.output
@@ -191,10 +204,6 @@ class SynthesisTask:
             warnings=prediction.warnings,
             versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
         )
-
-    def _hashes(self, item: InferenceCase) -> dict[str, str]:
-        columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
-        return {column: hash_file(item.row.path(column)) for column in columns}
 
 
 def _row(item: InferenceCase) -> PredictionRow:
