@@ -26,7 +26,8 @@ from volumetric.manifest import read_manifest
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
 from volumetric.model.folder import load_model
-from volumetric.model.predict import Model, synthesize
+from volumetric.model.forward import synthesize
+from volumetric.model.predict import Model
 from volumetric.model.windows import plan_windows
 from volumetric.outputs import write_csv, write_json
 
@@ -82,9 +83,9 @@ def score(model: Model, pair: TrainingPair, config: RunConfig) -> dict[str, obje
     stride = config.network.stride
     whole = tuple(-(-side // stride) * stride for side in mask.shape)
     windows, one_pass = (
-        synthesize(model.network, model.spec, pair.sources, mask, plan_windows(mask, size, 0.5), model.device).clip(
-            min=0
-        )
+        synthesize(
+            model.network, model.spec, pair.sources, mask, plan_windows(mask, size, 0.5), model.device
+        ).units.clip(min=0)
         for size in (config.patch.size, whole)
     )
     truth = pair.target[0]

@@ -29,7 +29,7 @@ from volumetric.imaging.nifti import Image, read_image, write_image
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.texture import seam_index
 from volumetric.model.folder import load_model
-from volumetric.model.predict import run_windows
+from volumetric.model.forward import run_windows
 from volumetric.model.shipped import find_model
 from volumetric.model.windows import WindowPlan, plan_windows
 
@@ -64,7 +64,7 @@ def _shared(run: str, scan: Path, truth: Path) -> None:
         plan = plan_windows(mask, model.spec.patch_size, overlap)
         plans[f"{len(plan.starts)} of the patch's size, sharing {overlap} of it"] = plan
     for name, plan in plans.items():
-        units = run_windows(model.engine, model.spec, seen.volume, mask, plan, model.device)
+        units = run_windows(model.engine, model.spec, seen.volume, mask, plan, model.device).units
         borders = _borders(plan, mask.shape)
         seams = [_seam(target, array, borders, mask) for array in (units, one)]
         off = 100 * np.sqrt(np.mean((units - one)[mask] ** 2)) / one[mask].std()

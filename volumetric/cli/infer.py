@@ -60,6 +60,13 @@ def infer(
             show_default=False,
         ),
     ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write the half-width of a 90 % interval in each voxel, by a model that was trained with it.",
+        ),
+    ] = False,
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw each prediction beside its scan, as a PNG next to it.")
     ] = False,
@@ -92,7 +99,7 @@ def infer(
         out=out,
         split=split,
         named=contrast_files(named or []),
-        options=inference_options(device, engine, precision, overlap, whole_volume),
+        options=inference_options(device, engine, precision, overlap, whole_volume, uncertainty=uncertainty),
         prepare=prepare,
         jobs=jobs,
         spread=spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run),

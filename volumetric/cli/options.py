@@ -64,7 +64,13 @@ def fractions(text: str) -> tuple[float, float, float]:
 
 
 def inference_options(
-    device: Device, engine: Engine, precision: Precision, overlap: float | None, whole_volume: bool | None
+    device: Device,
+    engine: Engine,
+    precision: Precision,
+    overlap: float | None,
+    whole_volume: bool | None,
+    *,
+    uncertainty: bool,
 ) -> InferenceOptions:
     """The options of inference as one object; arguments as its fields."""
     from pydantic import ValidationError
@@ -73,7 +79,12 @@ def inference_options(
 
     try:
         return InferenceOptions(
-            device=device, engine=engine, precision=precision, overlap=overlap, whole_volume=whole_volume
+            device=device,
+            engine=engine,
+            precision=precision,
+            overlap=overlap,
+            whole_volume=whole_volume,
+            uncertainty=uncertainty,
         )
     except ValidationError as error:
         raise OptionError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error

@@ -11,7 +11,7 @@ from volumetric.config.section import Section
 
 
 class InferenceOptions(Section):
-    """Device, engine, precision and windows of inference."""
+    """Device, engine, precision, windows and outputs of inference."""
 
     device: Device = Field("auto", description="auto takes a GPU where there is one")
     engine: Engine = Field("auto", description="auto is OpenVINO on a CPU, where it can be had, and torch elsewhere")
@@ -23,6 +23,10 @@ class InferenceOptions(Section):
         None,
         description="one window over the whole volume, where the memory allows; null follows the model, and takes "
         "windows where an overlap is set",
+    )
+
+    uncertainty: bool = Field(
+        False, exclude_if=lambda wanted: not wanted, description="also the half-width of a 90 % interval in each voxel"
     )
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from volumetric.config.labels import LabelsConfig
 from volumetric.config.network import NetworkConfig, UNetConfig
 from volumetric.config.section import Probability, Section, Seed
 from volumetric.config.simulation import SimulationConfig
+from volumetric.config.uncertainty import UncertaintyConfig
 
 Contrast = Literal["t1w", "t2w", "pdw", "flair"]
 LABEL_SOURCE: Literal["labels"] = "labels"
@@ -198,6 +199,7 @@ class RunConfig(Section):
     mixture: MixtureConfig = MixtureConfig()
     simulation: SimulationConfig = SimulationConfig()
     loss: LossConfig = LossConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()

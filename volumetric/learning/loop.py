@@ -20,6 +20,7 @@ from volumetric.config.run import RunConfig
 from volumetric.interrupts import Interruption, check, held
 from volumetric.learning.adversarial import balance_columns
 from volumetric.learning.anatomies import TrainingAnatomy
+from volumetric.learning.calibration import calibrated
 from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
 from volumetric.learning.events import Events
@@ -195,5 +196,6 @@ def _export(fabric: Fabric, optimization: Optimization, cohort: TrainingCohort, 
     """Write the model folder."""
     whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, fabric)
     if fabric.is_global_zero:
-        save_model(folder, optimization.averaged, cohort.spec.model_copy(update={"whole_volume": whole_volume}))
+        spec = cohort.spec.model_copy(update={"whole_volume": whole_volume})
+        save_model(folder, optimization.averaged, calibrated(optimization.averaged, spec, cohort.val, fabric.device))
     log.info("model written to %s", folder)

@@ -1,7 +1,8 @@
-"""Training loss: terms in one table, each computed in the mask and 0 for a perfect prediction."""
+"""Training loss: terms in one table, each computed in the mask, 0 for a perfect prediction but for the likelihood."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from volumetric.config.run import LossConfig
 from volumetric.model.spec import AffineMap
+from volumetric.model.uncertainty import LOG_WIDTH_LIMITS
 
 SSIM_WINDOW_VOX = 7
 
@@ -17,28 +19,32 @@ SSIM_WINDOW_VOX = 7
 class MaskedLoss:
     """The weighted sum of terms, in network units; SSIM in reference units, since its constants need a range."""
 
-    def __init__(self, config: LossConfig, target_map: AffineMap, data_range: float) -> None:
-        """Take the weights, the units and the `data_range` of SSIM (reference units)."""
-        self._weights = {name: weight for name, weight in config.model_dump().items() if weight}
+    def __init__(self, config: LossConfig, target_map: AffineMap, data_range: float, *, laplace: float = 0) -> None:
+        """Take the weights, the units, the `data_range` of SSIM (reference units), and the weight of `laplace`."""
+        weights = {**config.model_dump(), "laplace": laplace}
+        self._weights = {name: weight for name, weight in weights.items() if weight}
         self._map, self._data_range = target_map, data_range
 
-    def __call__(self, target: Tensor, prediction: Tensor, mask: Tensor, shares: Tensor | None = None) -> Tensor:
+    def __call__(self, target: Tensor, output: Tensor, mask: Tensor, shares: Tensor | None = None) -> Tensor:
         """The scalar to minimize.
 
         Args:
             target: `(N, 1, I, J, K)`, network units.
-            prediction: `(N, 1, I, J, K)`, network units.
+            output: of the network: the prediction `(N, 1, I, J, K)`, network units, or `(N, 2, I, J, K)` with the
+                logarithm of its width after it.
             mask: boolean `(N, 1, I, J, K)`.
             shares: `(num_terms,)` of a part of a batch: the part of the batch's `counts` that is its own, so that the
                 sum over the parts is the loss of the batch; None for a whole batch.
         """
-        target, prediction = target.float(), prediction.float()
+        target, prediction = target.float(), output[:, :1].float()
         total = prediction.new_zeros(())
         for number, (name, weight) in enumerate(self._weights.items()):
             weight = weight if shares is None else weight * shares[number]
             if name == "ssim":
                 x, y = (volume * self._map.scale + self._map.center for volume in (target, prediction))
                 total = total + weight * masked_ssim(x, y, mask, data_range=self._data_range)
+            elif name == "laplace":
+                total = total + weight * masked_laplace(target, prediction, output[:, 1:].float(), mask)
             else:
                 total = total + weight * VOXELWISE[name](target, prediction, mask)
         return total
@@ -74,6 +80,22 @@ def masked_gradient(target: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
         total = total + (error.diff(dim=axis).abs() * both).sum()
         count = count + both.sum()
     return total / count.clamp_min(1)
+
+
+def masked_laplace(target: Tensor, prediction: Tensor, log_width: Tensor, mask: Tensor) -> Tensor:
+    """Negative log likelihood of a Laplace distribution in each voxel: mean of log(2 b) + |prediction - target| / b.
+
+    With b = 1 everywhere it is the absolute error and a constant; it is least where b is the expected absolute error
+    (Kendall and Gal 2017, "What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?").
+
+    Args:
+        target: `(N, 1, I, J, K)`.
+        prediction: `(N, 1, I, J, K)`, in the same units.
+        log_width: `(N, 1, I, J, K)`, log b; beyond `LOG_WIDTH_LIMITS` it counts as the nearer of them.
+        mask: boolean `(N, 1, I, J, K)`.
+    """
+    log_width = log_width.clamp(*LOG_WIDTH_LIMITS)
+    return _mean((prediction - target).abs() * (-log_width).exp() + log_width + math.log(2), mask)
 
 
 def masked_ssim(target: Tensor, prediction: Tensor, mask: Tensor, *, data_range: float) -> Tensor:

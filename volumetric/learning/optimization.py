@@ -20,6 +20,7 @@ from volumetric.interrupts import held
 from volumetric.learning.adversarial import Adversary
 from volumetric.learning.checkpoint import Progress, load_checkpoint, save_checkpoint
 from volumetric.learning.losses import MaskedLoss
+from volumetric.learning.pretrained import fitted
 from volumetric.learning.ranks import reduced
 from volumetric.machine import is_out_of_memory
 from volumetric.model.networks import build_network, channels_last
@@ -44,9 +45,9 @@ class Optimization:
     ) -> None:
         """The weights of a trained network of the same kind, or fresh ones from the configuration's seed."""
         fabric.seed_everything(config.seed, verbose=False)
-        module = channels_last(build_network(config.network, spec.in_channels))
+        module = channels_last(build_network(config.network, spec.in_channels, spec.out_channels))
         if pretrained is not None:
-            module.load_state_dict(pretrained.state_dict())
+            module.load_state_dict(fitted(pretrained.state_dict(), module.state_dict()))
         optimizer: Optimizer = AdamW(
             module.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=False
         )
@@ -54,7 +55,7 @@ class Optimization:
         self._network, self._optimizer = fabric.setup(module, optimizer)
         self._average = AveragedModel(module, multi_avg_fn=_toward(config.optim.ema_decay))
         self._module = module
-        self._loss = MaskedLoss(config.loss, spec.target_map, spec.data_range)
+        self._loss = MaskedLoss(config.loss, spec.target_map, spec.data_range, laplace=config.uncertainty.weight)
         self.adversary = Adversary(fabric, config, spec.in_channels) if config.adversarial.weight else None
         # statistics of batch norm, and the discriminator's largest gains
         self._forward_changes_buffers = self.adversary is not None or any(True for _ in module.buffers())
@@ -99,9 +100,9 @@ class Optimization:
         losses = []
         for number, (part, shares) in enumerate(zip(parts, self._shares(parts), strict=True), 1):
             with self._fabric.no_backward_sync(self._network, enabled=number < len(parts)):
-                prediction = self._network(part["source"])
-                loss = self._loss(part["target"], prediction, part["mask"], shares)
-                total = loss + self.adversary.loss(part, prediction, step) if self.adversary else loss
+                output = self._network(part["source"])
+                loss = self._loss(part["target"], output, part["mask"], shares)
+                total = loss + self.adversary.loss(part, output[:, :1], step) if self.adversary else loss
                 self._fabric.backward(total if num_ranks == 1 else total * num_ranks)  # DDP divides by it
             losses.append(loss.detach())
         return float(reduced(self._fabric, torch.stack(losses).sum()))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from volumetric.config.resolve import with_values
 from volumetric.config.run import RunConfig
@@ -54,6 +57,23 @@ def in_units_of(base: Model, spec: ModelSpec) -> ModelSpec:
             "pretrained_sha256": base.sha256,
         }
     )
+
+
+def fitted(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Trained weights for a network that may have more or fewer outputs; the outputs they lack stay its own.
+
+    Args:
+        weights: by name, the trained ones.
+        own: by name, those of the other network.
+    """
+    state = {name: tensor.clone() for name, tensor in own.items()}
+    for name, tensor in weights.items():
+        if tensor.shape == own[name].shape:
+            state[name] = tensor
+        else:  # of the head, one output after the other
+            num = min(len(tensor), len(own[name]))
+            state[name][:num] = tensor[:num]
+    return state
 
 
 def _differs(section: str, first: RunConfig, second: RunConfig) -> bool:

@@ -32,6 +32,7 @@ from volumetric.model.device import pick_device
 from volumetric.model.folder import SPEC
 from volumetric.model.predict import Model
 from volumetric.model.spec import MaskSpec, ModelSpec
+from volumetric.model.uncertainty import UncertaintySpec
 from volumetric.outputs import locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
@@ -173,6 +174,7 @@ def _read_cohort(manifest: Manifest, config: RunConfig, out: Path, base: Model |
         target_map=statistics.target_map(),
         data_range=statistics.target.data_range(),
         network=config.network,
+        uncertainty=UncertaintySpec() if config.uncertainty.weight else None,
         patch_size=config.patch.size,
         overlap=config.inference.overlap,
         preparation=recipe_of(manifest),

@@ -19,7 +19,7 @@ from volumetric.learning.ranks import reduced
 from volumetric.machine import is_out_of_memory
 from volumetric.metrics.error import psnr_db
 from volumetric.metrics.ssim import ssim
-from volumetric.model.predict import plan_for, synthesize
+from volumetric.model.forward import plan_for, synthesize
 from volumetric.model.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -64,12 +64,13 @@ def validate(
         mask = pair.mask[0]
         plan = plan_for(spec, mask, device, overlap=spec.overlap, whole_volume=whole_volume)
         try:
-            prediction = synthesize(network, spec, pair.sources, mask, plan, device, pair.measured).clip(min=0)
+            output = synthesize(network, spec, pair.sources, mask, plan, device, pair.measured)
         except (RuntimeError, MemoryError) as error:
             if not whole_volume or not is_out_of_memory(error):
                 raise
             scores[number:] = np.nan  # not an error of this rank alone, for which the others would wait
             break
+        prediction = output.units.clip(min=0)
         scores[number] = _score(pair, prediction, spec.data_range)
         if figure is not None and number == 0:
             _write_figure(

@@ -60,7 +60,7 @@ def load_model(path: Path | str = DEFAULT_MODEL, *, options: InferenceOptions = 
     if is_shipped:
         check_as_shipped(folder, sha256)
     spec = parse_spec(specification, folder / SPEC)
-    network = build_network(spec.network, spec.in_channels)
+    network = build_network(spec.network, spec.in_channels, spec.out_channels)
     _load_weights(network, weights, folder / WEIGHTS)
     if spec.weights_sha256 not in (None, hash_bytes(weights)):
         raise ModelError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from volumetric.config.inference import InferenceOptions
-from volumetric.config.network import width_at_full_resolution
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
 from volumetric.imaging.mask import BrainMask, brain_mask, is_extracted, region_mask
 from volumetric.imaging.nifti import Image
 from volumetric.model.device import pick_device
-from volumetric.model.engines import NetworkFunction, choose_engine, in_bfloat16
+from volumetric.model.engines import choose_engine
+from volumetric.model.forward import NetworkOutput, plan_for, run_windows
 from volumetric.model.networks import channels_last
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.recognition import scan_warnings
 from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import in_network_units, measure_sources
-from volumetric.model.windows import WindowPlan, most_voxels, plan_large, plan_whole, plan_windows, stitch
+from volumetric.model.windows import WindowPlan
 from volumetric.subject import check_one_grid, read_source
 
 _DEFAULTS = InferenceOptions()
@@ -70,6 +69,7 @@ class Prediction:
         plan: the windows that were stitched.
         grid: the model's grid they lie on.
         warnings: what a reader should know before trusting it.
+        uncertainty: half-width of the 90 % interval, of the same kind as the image; None where the options want none.
     """
 
     image: Image
@@ -77,6 +77,7 @@ class Prediction:
     plan: WindowPlan
     grid: Space
     warnings: tuple[str, ...]
+    uncertainty: Image | None = None
 
 
 class Model:
@@ -110,7 +111,7 @@ class Model:
             cache: folder that keeps what the engine makes of the network.
 
         Raises:
-            InputError: a device or an engine that cannot be had.
+            InputError: a device, an engine or an uncertainty that cannot be had.
         """
         self.spec = spec
         self.sha256 = sha256
@@ -140,9 +141,9 @@ class Model:
                 that is not finite, constant or implausible.
         """
         model_input = self.preprocess(sources, mask)
-        units = self.forward(model_input)
-        check_prediction(units, model_input.space.mask, self.spec.data_range)
-        return self.postprocess(model_input, units)
+        output = self.run(model_input)
+        check_prediction(output.units, model_input.space.mask, self.spec.data_range)
+        return self.postprocess(model_input, *output)
 
     def preprocess(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
@@ -192,15 +193,31 @@ class Model:
 
     def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
+        return self.run(model_input).units
+
+    def run(self, model_input: ModelInput) -> NetworkOutput:
+        """As `forward`, with the half-width of the 90 % interval."""
         mask = model_input.space.mask
         return run_windows(self.engine, self.spec, model_input.volume, mask, model_input.plan, self.device)
 
-    def postprocess(self, model_input: ModelInput, units: NDArray[np.float32]) -> Prediction:
-        """All that comes after the network: `units` from `forward`, back on the scan's own grid."""
+    def postprocess(
+        self, model_input: ModelInput, units: NDArray[np.float32], half_width: NDArray[np.float32] | None = None
+    ) -> Prediction:
+        """All that comes after the network: what `run` returned, back on the scan's own grid."""
+        wanted = half_width if self.settings.uncertainty else None
+        return Prediction(
+            self._on_scan(model_input, units),
+            model_input.mask,
+            model_input.plan,
+            model_input.space.grid,
+            model_input.warnings,
+            None if wanted is None else self._on_scan(model_input, wanted),
+        )
+
+    def _on_scan(self, model_input: ModelInput, units: NDArray[np.float32]) -> Image:
         space = model_input.space
         array = space.from_model_space(units * np.float32(self.spec.intensity_scale))
-        image = Image(np.maximum(array, 0, out=array), space.scan.affine, model_input.header)
-        return Prediction(image, model_input.mask, model_input.plan, space.grid, model_input.warnings)
+        return Image(np.maximum(array, 0, out=array), space.scan.affine, model_input.header)
 
     def _plan(self, mask: NDArray[np.bool_]) -> WindowPlan:
         settings = self.settings
@@ -209,7 +226,15 @@ class Model:
 
 
 def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.device) -> InferenceOptions:
-    """The options as a model on a device follows them: only the engine may still be `auto`."""
+    """The options as a model on a device follows them: only the engine may still be `auto`.
+
+    Raises:
+        InputError: uncertainty of a model that has none.
+    """
+    if options.uncertainty and spec.uncertainty is None:
+        raise InputError(
+            "--uncertainty: the model was trained without; leave it out, or train with --set uncertainty.weight=1"
+        )
     on_cpu = device.type == "cpu"
     whole_volume = options.whole_volume
     if whole_volume is None:
@@ -224,64 +249,5 @@ def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.de
         precision=precision,
         overlap=None if whole_volume else overlap,
         whole_volume=whole_volume,
+        uncertainty=options.uncertainty,
     )
-
-
-def plan_for(
-    spec: ModelSpec, mask: NDArray[np.bool_], device: torch.device, *, overlap: float, whole_volume: bool
-) -> WindowPlan:
-    """Windows over a mask `(I, J, K)` of the patch's size; for `whole_volume` one, or the largest the memory holds."""
-    plan = None
-    if whole_volume:
-        limit = most_voxels(width_at_full_resolution(spec.network), device)
-        plan = plan_whole((mask.shape[0], mask.shape[1], mask.shape[2]), spec.network.stride)
-        if math.prod(plan.size) > limit:
-            plan = plan_large(mask, spec.network.stride, limit)
-    return plan or plan_windows(mask, spec.patch_size, overlap)
-
-
-def synthesize(
-    network: NetworkFunction,
-    spec: ModelSpec,
-    sources: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    plan: WindowPlan,
-    device: torch.device,
-    measured: NDArray[np.float64] | None = None,
-) -> NDArray[np.float32]:
-    """Run a network over the windows of one subject in model space, in bfloat16 on a GPU.
-
-    Args:
-        network: in evaluation mode, on `device`.
-        spec: for the way into network units and back.
-        sources: `(C, I, J, K)` in reference units.
-        mask: `(I, J, K)`.
-        plan: windows that cover the mask.
-        device: where to compute.
-        measured: of the sources in the brain; None measures them in the mask.
-
-    Returns:
-        The target in reference units, float32 `(I, J, K)`, 0 outside the mask.
-
-    Raises:
-        IntensityError: a source without what the model's normalization needs.
-    """
-    run = in_bfloat16(network) if device.type == "cuda" else network
-    return run_windows(run, spec, in_network_units(spec, sources, mask, measured), mask, plan, device)
-
-
-def run_windows(
-    network: NetworkFunction,
-    spec: ModelSpec,
-    volume: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    plan: WindowPlan,
-    device: torch.device,
-) -> NDArray[np.float32]:
-    """As `synthesize`, from a `volume` `(C, I, J, K)` in network units."""
-    inside = torch.from_numpy(mask).to(device)
-    with torch.inference_mode():
-        out = stitch(torch.from_numpy(volume).to(device), plan, network)[0]
-    units = (out * spec.target_map.scale + spec.target_map.center) * inside
-    array: NDArray[np.float32] = units.cpu().numpy()
-    return array

@@ -25,6 +25,7 @@ from volumetric.errors import InputError, first_problem
 from volumetric.imaging.intensity import INTENSITY_SCALE
 from volumetric.imaging.limits import VOXEL_SIZE_LIMITS_MM
 from volumetric.imaging.normalization import LANDMARKS
+from volumetric.model.uncertainty import UncertaintySpec
 
 WEIGHTS = "model.safetensors"
 SPEC = "model.yaml"
@@ -137,6 +138,11 @@ class ModelSpec(Section):
     )
     data_range: float = Field(gt=0, le=1000, description="upper end of the range of PSNR and SSIM, reference units")
     network: NetworkConfig
+    uncertainty: UncertaintySpec | None = Field(
+        None,
+        exclude_if=lambda uncertainty: uncertainty is None,
+        description="of the network's second output; absent: it has one output",
+    )
     patch_size: tuple[PatchSide, PatchSide, PatchSide]
     overlap: float = Field(ge=0, le=0.9)
     whole_volume: bool = Field(
@@ -154,6 +160,11 @@ class ModelSpec(Section):
     def in_channels(self) -> int:
         """Channels of the network's input: one a contrast, or one a class of the label map."""
         return len(self.sources) if self.label_classes is None else len(self.label_classes)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the network's output: the target, and the logarithm of its width where there is uncertainty."""
+        return 1 if self.uncertainty is None else 2
 
     @model_validator(mode="after")
     def _a_label_map_has_its_classes(self) -> Self:

@@ -21,6 +21,7 @@ PREDICTIONS = "predictions.csv"
 TIMINGS = "timings.csv"
 """Beside it: what differs between equal runs, so that all else can be compared byte for byte."""
 
+_DESCRIPTION = "desc-synth"
 _REMEDY = "repeat `volumetric infer` into that folder, which makes it again"
 _AffineRow = tuple[float, float, float, float]
 
@@ -45,6 +46,26 @@ class WindowRecord(BaseModel):
     grid_affine: tuple[_AffineRow, _AffineRow, _AffineRow, _AffineRow]
 
 
+class UncertaintyRecord(BaseModel):
+    """The volume of half-widths beside a prediction, in the prediction's unit.
+
+    Attributes:
+        path: its file name.
+        sha256: of that file.
+        nominal_coverage: share of voxels whose error is meant to be smaller than the half-width.
+        factor: half-width in widths that the network learned.
+        num_calibration_subjects: that the factor was measured on; 0 where it is that of the Laplace distribution.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    sha256: str
+    nominal_coverage: float
+    factor: float
+    num_calibration_subjects: int
+
+
 class PredictionSidecar(Record):
     """Provenance of a prediction: the JSON file beside it.
 
@@ -66,6 +87,7 @@ class PredictionSidecar(Record):
         source_sha256: by column, of the bytes that were read.
         source_path_sha256: by contrast, of the path, which itself is not told: folders may have patients' names.
         prediction_sha256: of the image file that was written.
+        uncertainty: the volume beside the image; absent where none was written.
         windows: that were stitched.
         prepared_here: whether `infer` prepared the scans by the model's recipe.
         preparation_reason: why it did, or did not.
@@ -92,6 +114,7 @@ class PredictionSidecar(Record):
     source_sha256: dict[str, str]
     source_path_sha256: dict[str, str] = Field(default_factory=dict)
     prediction_sha256: str
+    uncertainty: UncertaintyRecord | None = Field(None, exclude_if=lambda record: record is None)
     windows: WindowRecord
     prepared_here: bool
     preparation_reason: str
@@ -131,6 +154,11 @@ class TimingRow(SessionRow):
     REMEDY: ClassVar[str] = _REMEDY
 
     seconds: Annotated[float, Field(ge=0)]
+
+
+def uncertainty_path(image: Path) -> Path:
+    """The volume of half-widths of a prediction: `sub-1_desc-synth_T2w` -> `sub-1_desc-synthUncertainty_T2w`."""
+    return image.with_name(image.name.replace(_DESCRIPTION, f"{_DESCRIPTION}Uncertainty"))
 
 
 def sidecar_path(image: Path) -> Path:

@@ -14,6 +14,7 @@ from volumetric.config.labels import LabelsConfig
 from volumetric.config.preparation import PreparationConfig, QualityConfig
 from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
+from volumetric.config.uncertainty import UncertaintyConfig
 from volumetric.outputs import OutputError
 from volumetric.records.record import Record
 
@@ -62,6 +63,7 @@ class RunSettings(RunConfig, Settings):
     max_patches_per_pass: int | None = Field(None, exclude=True)
     checkpoint_every_s: float = Field(300, exclude=True)
     labels: LabelsConfig = Field(LabelsConfig(), exclude_if=lambda section: section == LabelsConfig())
+    uncertainty: UncertaintyConfig = Field(UncertaintyConfig(), exclude_if=lambda section: not section.weight)
     adversarial: AdversarialConfig = Field(AdversarialConfig(), exclude_if=lambda section: not section.weight)
     num_workers: int = Field(0, exclude=True)
     cache: str | None = Field(None, exclude=True)

@@ -9,19 +9,25 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.preparation import PreparationConfig
 from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
-from volumetric.imaging.nifti import write_image
+from volumetric.imaging.nifti import Image, write_image
 from volumetric.model.folder import load_model
+from volumetric.model.forward import NetworkOutput
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
+from volumetric.model.uncertainty import NOMINAL_COVERAGE
 from volumetric.outputs import hash_file, hash_path, versions
-from volumetric.records.prediction import PredictionRow, PredictionSidecar, WindowRecord, sidecar_path
+from volumetric.records.prediction import (
+    PredictionRow,
+    PredictionSidecar,
+    UncertaintyRecord,
+    WindowRecord,
+    sidecar_path,
+    uncertainty_path,
+)
 from volumetric.simulation.template import load_template_t1w
 from volumetric.subject import RawSubject, masked_subject, read_raw_subject
 from volumetric.synthesis.decision import Decision, agrees, decide
@@ -57,11 +63,11 @@ class _Loaded:
 
 @dataclass(frozen=True, eq=False)
 class _Synthesized:
-    """A case after the network: its output `(I, J, K)` in reference units, and the engine that computed it."""
+    """A case after the network: its output, and the engine that computed it."""
 
     loaded: _Loaded
     engine: str
-    units: NDArray[np.float32]
+    output: NetworkOutput
 
 
 class SynthesisTask:
@@ -94,7 +100,7 @@ class SynthesisTask:
         if sidecar is None or not self._is_current(sidecar):
             return None
         # the hashes last, since they read the files
-        whole = hash_file(image) == sidecar.prediction_sha256
+        whole = hash_file(image) == sidecar.prediction_sha256 and _has_uncertainty(image, sidecar)
         hashes = {column: hash_file(path) for column, path in self.inputs(item).items()} if whole else {}
         return _row(item) if whole and hashes == sidecar.source_sha256 else None
 
@@ -109,9 +115,9 @@ class SynthesisTask:
         return _Loaded(self._model.preprocess_masked(subject.images, subject.mask), subject.sha256, decision)
 
     def compute(self, item: InferenceCase, loaded: _Loaded) -> _Synthesized:
-        units = self._model.forward(loaded.model_input)
-        check_prediction(units, loaded.model_input.space.mask, self._model.spec.data_range)
-        return _Synthesized(loaded, self._model.engine.name, units)
+        output = self._model.run(loaded.model_input)
+        check_prediction(output.units, loaded.model_input.space.mask, self._model.spec.data_range)
+        return _Synthesized(loaded, self._model.engine.name, output)
 
     def write(self, item: InferenceCase, result: _Synthesized) -> PredictionRow:
         prediction = self._postprocess(result)
@@ -120,6 +126,10 @@ class SynthesisTask:
             log.warning("%s: %s", item.row.name, warning)
         sidecar_path(image).unlink(missing_ok=True)  # an image whose sidecar is absent counts as unfinished
         write_image(image, prediction.image)
+        if prediction.uncertainty is not None:
+            write_image(uncertainty_path(image), prediction.uncertainty)
+        else:
+            uncertainty_path(image).unlink(missing_ok=True)  # of an earlier call
         self._sidecar(item, result, prediction).write(sidecar_path(image))
         return _row(item)
 
@@ -150,14 +160,19 @@ class SynthesisTask:
 
     def _postprocess(self, result: _Synthesized) -> Prediction:
         model_input, alignment = result.loaded.model_input, result.loaded.alignment
-        prediction = self._model.postprocess(model_input, result.units)
+        prediction = self._model.postprocess(model_input, *result.output)
         if alignment is None:
             return prediction
         head = None if self._model.spec.mask.kind == "brain" else model_input.region
-        image = alignment.return_to_native(prediction.image, head)
+
+        def to_native(image: Image) -> Image:
+            native = alignment.return_to_native(image, head)
+            return native.with_array(native.array.clip(min=0))
+
         return replace(
             prediction,
-            image=image.with_array(image.array.clip(min=0)),
+            image=to_native(prediction.image),
+            uncertainty=None if prediction.uncertainty is None else to_native(prediction.uncertainty),
             mask=BrainMask(alignment.native.mask.array, alignment.rule),
             warnings=(*alignment.warnings, *prediction.warnings),
         )
@@ -192,6 +207,7 @@ class SynthesisTask:
             precision=self._model.settings.precision,
             source_sha256=dict(result.loaded.source_sha256),
             prediction_sha256=hash_file(self._image(item)),
+            uncertainty=self._uncertainty(item, prediction),
             windows=WindowRecord(
                 size=plan.size,
                 number=len(plan.starts),
@@ -204,6 +220,25 @@ class SynthesisTask:
             warnings=prediction.warnings,
             versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
         )
+
+    def _uncertainty(self, item: InferenceCase, prediction: Prediction) -> UncertaintyRecord | None:
+        spec, path = self._model.spec.uncertainty, uncertainty_path(self._image(item))
+        if prediction.uncertainty is None or spec is None:
+            return None
+        calibration = spec.calibration
+        return UncertaintyRecord(
+            path=path.name,
+            sha256=hash_file(path),
+            nominal_coverage=NOMINAL_COVERAGE,
+            factor=spec.factor,
+            num_calibration_subjects=0 if calibration is None else calibration.num_subjects,
+        )
+
+
+def _has_uncertainty(image: Path, sidecar: PredictionSidecar) -> bool:
+    """True if the uncertainty beside an image is the one that its sidecar names, or it names none."""
+    path, record = uncertainty_path(image), sidecar.uncertainty
+    return record is None or (path.is_file() and hash_file(path) == record.sha256)
 
 
 def _row(item: InferenceCase) -> PredictionRow:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _INSTALL = "pip install 'volumetric[openvino]'"
 
 NetworkFunction = Callable[[Tensor], Tensor]
-"""Windows `(N, C, *size)` in network units -> `(N, 1, *size)`."""
+"""Windows `(N, C, *size)` in network units -> `(N, D, *size)`: the target, and log widths if any."""
 
 _Maker = tuple[str, Callable[[], NetworkFunction]]
 

@@ -88,7 +88,7 @@ class OpenVINO:
             _keep_if_writable(folder, lambda path: openvino.save_model(self._network, path, compress_to_fp16=False))
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """Windows `(N, C, *size)` -> `(N, 1, *size)`, float32."""
+        """Windows `(N, C, *size)` -> `(N, D, *size)`, float32."""
         shape = tuple(windows.shape)
         last = next(reversed(self._compiled), shape)
         compiled = self._compiled.pop(shape, None) or self._compile(shape, self._precision)

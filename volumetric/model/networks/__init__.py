@@ -15,10 +15,10 @@ from volumetric.model.networks.spade import SpadeGenerator
 from volumetric.model.networks.unet import UNet
 
 
-def _unet(config: UNetConfig, in_channels: int) -> nn.Module:
+def _unet(config: UNetConfig, in_channels: int, out_channels: int) -> nn.Module:
     return UNet(
         in_channels,
-        1,
+        out_channels,
         channels=config.channels,
         num_blocks=config.num_blocks,
         stem_stride=config.stem_stride,
@@ -26,15 +26,15 @@ def _unet(config: UNetConfig, in_channels: int) -> nn.Module:
     )
 
 
-def _seed_unet(config: SeedUNetConfig, in_channels: int) -> nn.Module:
-    return SeedUNet(in_channels, 1)
+def _seed_unet(config: SeedUNetConfig, in_channels: int, out_channels: int) -> nn.Module:
+    return SeedUNet(in_channels, out_channels)
 
 
-def _spade(config: SpadeConfig, in_channels: int) -> nn.Module:
-    return SpadeGenerator(in_channels, channels=config.channels, hidden=config.hidden, norm=config.norm)
+def _spade(config: SpadeConfig, in_channels: int, out_channels: int) -> nn.Module:
+    return SpadeGenerator(in_channels, out_channels, channels=config.channels, hidden=config.hidden, norm=config.norm)
 
 
-NETWORKS: Mapping[str, Callable[[Any, int], nn.Module]] = {
+NETWORKS: Mapping[str, Callable[[Any, int, int], nn.Module]] = {
     "unet": _unet,
     "seed_unet": _seed_unet,
     "segresnet": segresnet,
@@ -42,12 +42,12 @@ NETWORKS: Mapping[str, Callable[[Any, int], nn.Module]] = {
     "swinunetr": swinunetr,
     "spade": _spade,
 }
-"""Name -> builder of a network from `(N, in_channels, I, J, K)` to `(N, 1, I, J, K)`."""
+"""Name -> builder of a network from `(N, in_channels, I, J, K)` to `(N, out_channels, I, J, K)`."""
 
 
-def build_network(config: NetworkConfig, in_channels: int) -> nn.Module:
+def build_network(config: NetworkConfig, in_channels: int, out_channels: int = 1) -> nn.Module:
     """The network that a configuration names, with fresh random weights."""
-    return NETWORKS[config.name](config, in_channels)
+    return NETWORKS[config.name](config, in_channels, out_channels)
 
 
 def channels_last(network: nn.Module) -> nn.Module:

@@ -15,13 +15,13 @@ _NORMS: dict[str, Any] = {
 }
 
 
-def segresnet(config: SegResNetConfig, in_channels: int) -> nn.Module:
+def segresnet(config: SegResNetConfig, in_channels: int, out_channels: int) -> nn.Module:
     """SegResNet (Myronenko 2018); it up-samples by interpolation itself."""
     from monai.networks.nets.segresnet import SegResNet
 
     network: nn.Module = SegResNet(
         in_channels=in_channels,
-        out_channels=1,
+        out_channels=out_channels,
         init_filters=config.width,
         blocks_down=config.num_blocks,
         blocks_up=(1,) * (len(config.num_blocks) - 1),
@@ -30,7 +30,7 @@ def segresnet(config: SegResNetConfig, in_channels: int) -> nn.Module:
     return network
 
 
-def dynunet(config: DynUNetConfig, in_channels: int) -> nn.Module:
+def dynunet(config: DynUNetConfig, in_channels: int, out_channels: int) -> nn.Module:
     """DynUNet (Isensee et al. 2021), plain blocks, no deep supervision."""
     from monai.networks.nets.dynunet import DynUNet
 
@@ -39,7 +39,7 @@ def dynunet(config: DynUNetConfig, in_channels: int) -> nn.Module:
         DynUNet(
             3,
             in_channels,
-            1,
+            out_channels,
             kernel_size=[3] * levels,
             strides=[1] + [2] * (levels - 1),
             upsample_kernel_size=[2] * (levels - 1),
@@ -49,11 +49,13 @@ def dynunet(config: DynUNetConfig, in_channels: int) -> nn.Module:
     )
 
 
-def swinunetr(config: SwinUNETRConfig, in_channels: int) -> nn.Module:
+def swinunetr(config: SwinUNETRConfig, in_channels: int, out_channels: int) -> nn.Module:
     """Swin UNETR (Hatamizadeh et al. 2022)."""
     from monai.networks.nets.swin_unetr import SwinUNETR
 
-    return _interpolating(SwinUNETR(in_channels, 1, feature_size=config.width, norm_name=_NORMS[config.norm]))
+    return _interpolating(
+        SwinUNETR(in_channels, out_channels, feature_size=config.width, norm_name=_NORMS[config.norm])
+    )
 
 
 def _interpolating(network: nn.Module) -> nn.Module:

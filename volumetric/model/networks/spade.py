@@ -23,11 +23,12 @@ class SpadeGenerator(nn.Module):
           └──────────────────────────────────┴──────────────┴───────────────┘ nearest neighbor
     """
 
-    def __init__(self, in_channels: int, *, channels: Sequence[int], hidden: int, norm: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, channels: Sequence[int], hidden: int, norm: str) -> None:
         """Build with random weights.
 
         Args:
             in_channels: classes of the label map, or contrasts.
+            out_channels: of the output.
             channels: width of each level, finest first.
             hidden: width of the layer between the input and its scales and shifts.
             norm: of the features before they are scaled: `instance`, `batch` or `none`.
@@ -44,7 +45,7 @@ class SpadeGenerator(nn.Module):
             for a, b in pairwise(widths)
         )
         self.last = nn.LeakyReLU(0.2)
-        self.head = nn.Conv3d(channels[0], 1, 1)
+        self.head = nn.Conv3d(channels[0], out_channels, 1)
         for module in [m for m in self.modules() if isinstance(m, SPADE)]:
             width = module.mlp_gamma.out_channels
             module.mlp_gamma, module.mlp_beta = (nn.Conv3d(hidden, width, 3, padding=1) for _ in range(2))
@@ -52,7 +53,7 @@ class SpadeGenerator(nn.Module):
                 module.param_free_norm = nn.Identity()
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Map `(N, in_channels, I, J, K)` to `(N, 1, I, J, K)`; sides are multiples of the coarsest level's stride."""
+        """Map `(N, in_channels, I, J, K)` to `(N, out_channels, I, J, K)`; sides are multiples of the stride."""
         features = self.first(functional.avg_pool3d(volume, self.factor))
         for number, block in enumerate(self.blocks):
             if number:
