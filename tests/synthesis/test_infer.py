@@ -142,7 +142,7 @@ def test_windows_too_large_for_the_memory_are_cut_and_the_sidecar_names_their_bo
     run_folder, cohort, tmp_path, monkeypatch
 ):
     """The brain has 23 x 37 x 25 voxels of model space; 24 x 22 x 26 fit the limit twice along the second axis."""
-    monkeypatch.setattr("volumetric.model.predict.most_voxels", lambda width, device: 15_000)
+    monkeypatch.setattr("volumetric.model.forward.most_voxels", lambda width, device: 15_000)
     options = InferenceOptions(device="cpu", engine="torch", whole_volume=True)
     infer([cohort], model=run_folder, out=tmp_path, split="val", options=options)
     (path,) = tmp_path.rglob("sub-*.json")
