@@ -12,7 +12,13 @@ from string import Formatter
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import SUFFIXES, stem
 from volumetric.manifest import ManifestRow
-from volumetric.records.prediction import PREDICTIONS, PredictionRow, PredictionSidecar, sidecar_path
+from volumetric.records.prediction import (
+    PREDICTIONS,
+    PredictionRow,
+    PredictionSidecar,
+    is_uncertainty,
+    sidecar_path,
+)
 from volumetric.records.record import RecordError
 from volumetric.records.table import SessionKey
 
@@ -116,7 +122,11 @@ class PredictionSet:
         return self._images("**/*.nii*")
 
     def _images(self, pattern: str) -> list[Path]:
-        return [file for file in sorted(self.folder.glob(pattern)) if file.name.endswith(SUFFIXES)]
+        return [
+            file
+            for file in sorted(self.folder.glob(pattern))
+            if file.name.endswith(SUFFIXES) and not is_uncertainty(file)
+        ]
 
 
 def open_predictions(folder: Path, pattern: str | None = None) -> PredictionSet:

@@ -27,6 +27,7 @@ from volumetric.evaluation.subject import (
     read_prediction,
     row_on_grid,
 )
+from volumetric.evaluation.uncertainty import find_uncertainty, read_uncertainty, sparsification_of, uncertainty_scores
 from volumetric.evaluation.windows import window_borders
 from volumetric.imaging.geometry import spacing_mm
 from volumetric.manifest import ManifestRow
@@ -74,11 +75,13 @@ class LoadedSubject:
         subject: source and truth; with the head, where one was predicted.
         prediction: on their grid.
         sidecar: of the prediction; None for another tool's.
+        uncertainty: half-widths beside it; None without any.
     """
 
     subject: NormalizedSubject
     prediction: NormalizedPrediction
     sidecar: PredictionSidecar | None
+    uncertainty: NormalizedPrediction | None = None
 
 
 class ScoringTask:
@@ -116,19 +119,21 @@ class ScoringTask:
         prediction = read_prediction(file, subject, self._settings.prediction_scale)
         if not prediction.array[subject.mask].any():
             raise ScoringError(f"subject {item.name}: the prediction {file} is 0 everywhere in the brain")
-        return LoadedSubject(subject, prediction, sidecar)
+        return LoadedSubject(subject, prediction, sidecar, read_uncertainty(subject, prediction))
 
     def compute(self, item: ManifestRow, loaded: LoadedSubject) -> SubjectScores:
-        subject, prediction = loaded.subject, loaded.prediction
+        subject, prediction, half_width = loaded.subject, loaded.prediction, loaded.uncertainty
         masks, tissues = regions(subject, data_range=self._settings.data_range, automatic=self._segments)
         rows = [*self._score_model(loaded, masks, tissues), *self._score_baselines(subject, masks)]
+        sha256 = subject.sha256 if half_width is None else {**subject.sha256, "uncertainty": half_width.sha256}
         return SubjectScores(
             subject_id=item.subject_id,
             session_id=item.session_id,
-            fingerprint=self._fingerprint(subject.sha256, prediction.sha256),
+            fingerprint=self._fingerprint(sha256, prediction.sha256),
             images=self._images(loaded).relative_to(self._out),
             block_means=block_means(subject.truth, prediction.array, subject.mask, subject.space.affine).pack(),
             rows=tuple(rows),
+            sparsification=sparsification_of(subject, prediction, half_width),
         )
 
     def write(self, item: ManifestRow, result: SubjectScores) -> SubjectScores:
@@ -168,6 +173,8 @@ class ScoringTask:
         if "lesions" in masks and tissues is not None:
             lesions = masks["lesions"]
             more["lesions"] = lesion_visibility(subject, prediction.array, lesions, tissues == WM, spacing)
+        for region, scores in uncertainty_scores(subject, prediction, loaded.uncertainty, masks).items():
+            more[region] = {**more.get(region, {}), **scores}
         warnings = {"brain": _shift_warning(shift, spacing)}
         return [
             row.model_copy(
@@ -262,7 +269,8 @@ class ScoringTask:
         """Those that lie on the prediction's grid, by column."""
         row = row_on_grid(item, prediction, self._settings.target)
         labels = [label for label in _LABELS if label in row.paths]
-        return {column: row.path(column) for column in (self._settings.source, self._settings.target, *labels)}
+        scans = {column: row.path(column) for column in (self._settings.source, self._settings.target, *labels)}
+        return scans | find_uncertainty(prediction)
 
     def _prediction_file(self, item: ManifestRow) -> Path:
         match = self._predictions[item.key]

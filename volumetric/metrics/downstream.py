@@ -43,6 +43,12 @@ _ROWS = (
             "displacement of the highest correlation of gradient magnitudes, within 3 voxels along each axis"),
     _column("clipped_fraction", "Clipped", "1", "lower", (0, 1),
             "share of voxels where p is 0 or less, or where several share the highest p"),
+    _column("coverage_90", "Coverage of the 90 % interval", "1", "higher", (0, 1),
+            "share of voxels with |e| <= w, w: the half-width beside the prediction", "0.9 is meant"),
+    _column("top_tenth_error_share", "Error in the least certain tenth", "1", "higher", (0, 1),
+            "sum e^2 over the tenth of voxels with the largest w / sum e^2"),
+    _column("predicted_mae", "Predicted MAE", "intensity", "lower", (0, math.inf),
+            "mean w / ln 10; without the truth", "expected absolute error of a Laplace distribution"),
 )  # fmt: skip
 
 DOWNSTREAM: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ROWS})

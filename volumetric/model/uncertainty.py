@@ -54,3 +54,8 @@ class UncertaintySpec(Section):
 def width_of(log_width: Tensor) -> Tensor:
     """The width, in network units, from the network's second output."""
     return log_width.clamp(*LOG_WIDTH_LIMITS).exp()
+
+
+def expected_error(half_width: float) -> float:
+    """Mean absolute error that goes with a mean half-width: the width of a Laplace distribution."""
+    return half_width / LAPLACE_FACTOR

@@ -164,6 +164,20 @@ class PackedBlockMeans(BaseModel):
         return self
 
 
+class SparsificationCurve(BaseModel):
+    """RMSE in the brain, reference units, when 0, 5, ... 95 % of its voxels are left out.
+
+    Attributes:
+        by_uncertainty: the least certain first.
+        by_error: the largest errors first, the best that is possible.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by_uncertainty: tuple[float, ...]
+    by_error: tuple[float, ...]
+
+
 class SubjectScores(Record):
     """`subjects/*.json`: the scores of one subject and session, and the images that they come from.
 
@@ -172,6 +186,7 @@ class SubjectScores(Record):
         images: the scored files.
         block_means: of truth and prediction, by which swapped predictions are noticed.
         rows: of `per_subject.csv`, without the covariates.
+        sparsification: of a prediction with uncertainty beside it; else absent.
     """
 
     REMEDY: ClassVar[str] = EVALUATE_AGAIN
@@ -182,6 +197,7 @@ class SubjectScores(Record):
     images: ScoredImages
     block_means: PackedBlockMeans
     rows: tuple[ScoreRow, ...]
+    sparsification: SparsificationCurve | None = Field(None, exclude_if=lambda curve: curve is None)
 
     @staticmethod
     def path(evaluation: Path, key: SessionKey) -> Path:

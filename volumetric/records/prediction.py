@@ -21,7 +21,7 @@ PREDICTIONS = "predictions.csv"
 TIMINGS = "timings.csv"
 """Beside it: what differs between equal runs, so that all else can be compared byte for byte."""
 
-_DESCRIPTION = "desc-synth"
+_DESCRIPTION, _OF_UNCERTAINTY = "desc-synth_", "desc-synthUncertainty_"
 _REMEDY = "repeat `volumetric infer` into that folder, which makes it again"
 _AffineRow = tuple[float, float, float, float]
 
@@ -158,7 +158,12 @@ class TimingRow(SessionRow):
 
 def uncertainty_path(image: Path) -> Path:
     """The volume of half-widths of a prediction: `sub-1_desc-synth_T2w` -> `sub-1_desc-synthUncertainty_T2w`."""
-    return image.with_name(image.name.replace(_DESCRIPTION, f"{_DESCRIPTION}Uncertainty"))
+    return image.with_name(image.name.replace(_DESCRIPTION, _OF_UNCERTAINTY))
+
+
+def is_uncertainty(path: Path) -> bool:
+    """True for the name of such a volume."""
+    return _OF_UNCERTAINTY in path.name
 
 
 def sidecar_path(image: Path) -> Path:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from volumetric.metrics.uncertainty import SHARES_LEFT_OUT
 from volumetric.reporting.results import EvaluationResults, MetricColumn
 
 _NOT_CURVES = ("step", "lr")
@@ -30,7 +33,7 @@ class CurvePanel:
 
 @dataclass(frozen=True)
 class TrainingCurves:
-    """The panels over the steps of a training; no panels without a history."""
+    """Panels over the steps of a training, or over another count; none without any data."""
 
     steps: list[int]
     panels: list[CurvePanel]
@@ -49,6 +52,18 @@ def training_curves(results: EvaluationResults) -> TrainingCurves:
     )
     steps = [int(row["step"]) for row in history]
     return TrainingCurves(steps, _panels(history, list(columns), metrics))
+
+
+def sparsification_curves(results: EvaluationResults) -> TrainingCurves:
+    """The error that is left over the percentage of voxels left out; no panels without uncertainty."""
+    curves = results.sparsification
+    if not curves:
+        return TrainingCurves([], [])
+    lines = [("least certain first", [curve.by_uncertainty for curve in curves]),
+             ("largest error first", [curve.by_error for curve in curves])]  # fmt: skip
+    series = [Curve(name, np.mean(values, axis=0).tolist()) for name, values in lines]
+    steps = [round(100 * share) for share in SHARES_LEFT_OUT]
+    return TrainingCurves(steps, [CurvePanel("RMSE that is left", "intensity", series)])
 
 
 def _panels(

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from volumetric.reporting.agreement import Agreement, agreements
-from volumetric.reporting.curves import TrainingCurves, training_curves
+from volumetric.reporting.curves import TrainingCurves, sparsification_curves, training_curves
 from volumetric.reporting.headlines import headline_metrics, headlines, subject_groups
 from volumetric.reporting.images import SubjectFigures
 from volumetric.reporting.notes import warnings
@@ -47,12 +47,14 @@ class ScriptData:
         region: the main one.
         curves: of the training.
         agreements: of the tissue means.
+        sparsification: of predictions with uncertainty.
     """
 
     table: PageTable
     region: str
     curves: TrainingCurves
     agreements: list[Agreement]
+    sparsification: TrainingCurves
 
 
 def render(results: EvaluationResults, sections: Sequence[SubjectSection], *, niivue: str | None, version: str) -> str:
@@ -74,6 +76,7 @@ def render(results: EvaluationResults, sections: Sequence[SubjectSection], *, ni
         region=region,
         curves=training_curves(results),
         agreements=agreements(results),
+        sparsification=sparsification_curves(results),
     )
     environment = Environment(
         loader=PackageLoader("volumetric.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -94,6 +97,7 @@ def render(results: EvaluationResults, sections: Sequence[SubjectSection], *, ni
         num_scored=len(scored),
         agreements=data.agreements,
         curve_panels=data.curves.panels,
+        sparsification_panels=data.sparsification.panels,
         failures=results.failures,
         warnings=warnings(results),
         provenance=provenance_facts(results),

@@ -15,6 +15,7 @@ from volumetric.records.evaluation import (
     Definitions,
     EvaluationInfo,
     MetricDefinition,
+    SparsificationCurve,
     SubjectScores,
 )
 from volumetric.records.prediction import PredictionSidecar, sidecar_path
@@ -88,6 +89,7 @@ class EvaluationResults:
         info: content of `evaluation.json`; None if there is none.
         run: the run that made the predictions, if it is known and there.
         sidecars: of the predictions, for the subjects that have one.
+        sparsification: of the subjects whose predictions have uncertainty beside them.
         notes: one sentence for each optional file that is absent or cannot be read.
     """
 
@@ -98,6 +100,7 @@ class EvaluationResults:
     info: EvaluationInfo | None
     run: TrainingRun | None
     sidecars: Mapping[SessionKey, PredictionSidecar] = field(default_factory=dict)
+    sparsification: Sequence[SparsificationCurve] = ()
     notes: Sequence[str] = ()
 
     def scored(self, region: str | None = None, method: str = MODEL) -> list[ScoreRow]:
@@ -145,6 +148,7 @@ def read_results(folder: Path) -> EvaluationResults:
         info=evaluation_info,
         run=run,
         sidecars=sidecars,
+        sparsification=_read_sparsification(evaluation, table.sessions),
         notes=notes + unreadable,
     )
 
@@ -179,6 +183,11 @@ def _read_run(folder: Path, evaluation: Path, info: EvaluationInfo | None) -> Tr
         provenance=Provenance.read(provenance) if provenance.exists() else None,
         settings=RunSettings.read(settings, remedy=_WITHOUT) if settings.exists() else None,
     )
+
+
+def _read_sparsification(evaluation: Path, sessions: Sequence[SessionKey]) -> list[SparsificationCurve]:
+    scores = [SubjectScores.read_if_usable(SubjectScores.path(evaluation, key), silent=True) for key in sessions]
+    return [own.sparsification for own in scores if own is not None and own.sparsification is not None]
 
 
 def _read_sidecars(

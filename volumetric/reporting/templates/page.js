@@ -99,7 +99,7 @@ function prepareTable() {
 function preparePlots() {
   const metric = document.getElementById("distribution-metric"), region = document.getElementById("distribution-region");
   const plot = document.getElementById("distribution-plot"), training = document.getElementById("training-plots");
-  const agreement = document.getElementById("agreement-plots");
+  const agreement = document.getElementById("agreement-plots"), uncertainty = document.getElementById("uncertainty-plots");
   const distribution = () => {
     const [label, unit] = whatItIs(metricCalled(metric.value)).split("\n");
     document.getElementById("distribution-what").textContent = `${label} in ${region.value}: ${unit}`;
@@ -114,12 +114,14 @@ function preparePlots() {
   }
   figures(training, DATA.curves.panels.length);
   figures(agreement, DATA.agreements.length);
+  figures(uncertainty, DATA.sparsification.panels.length);
   let width = 0;
   const draw = () => {
     if (document.body.clientWidth === width) return;
     width = document.body.clientWidth;
     if (metric && DATA.table.metrics.length) distribution();
     DATA.curves.panels.forEach((panel, index) => drawCurves(training.children[index], panel, DATA.curves.steps));
+    DATA.sparsification.panels.forEach((panel, index) => drawCurves(uncertainty.children[index], panel, DATA.sparsification.steps, "percent left out"));
     DATA.agreements.forEach((one, index) => drawAgreement(agreement.children[index], one));
   };
   new ResizeObserver(draw).observe(document.body);

@@ -187,13 +187,13 @@ function drawAgreement(holder, agreement) {
   nameable(made, dots, ({ dataset }) => `${agreement.subjects[dataset.index]}\nprediction − truth: ${show(differences[dataset.index])}`);
 }
 
-function drawCurves(holder, panel, steps) {
+function drawCurves(holder, panel, steps, over = "step") {
   const plot = element("div");
-  const isSecond = (name) => name === "validation" && panel.series.length > 1;
+  const isSecond = (name) => panel.series.findIndex((series) => series.name === name) > 0;
   const ends = panel.series.map(({ name, values }) => [name, `${name} ${show(values.filter(isNumber).at(-1), panel.unit)}`]);
   holder.replaceChildren(element("figcaption", {}, `${panel.title} `, ...ends.map(([name, text]) => element("span", { class: isSecond(name) ? "key second" : "key" }, text))), plot);
   const finite = panel.series.flatMap(({ values }) => values.filter(isNumber).map(Number));
-  const [made, , x, y] = frame(plot, 230, `${panel.title} over the training: ${ends.map(([, text]) => text).join(", ")}`, steps.filter(isNumber).map(Number), finite, "step");
+  const [made, , x, y] = frame(plot, 230, `${panel.title} over ${over}: ${ends.map(([, text]) => text).join(", ")}`, steps.filter(isNumber).map(Number), finite, over);
   for (const { name, values } of panel.series) {
     const second = isSecond(name) ? " second" : "";
     const points = values.map((value, index) => [value, steps[index]]).filter(([value]) => isNumber(value)).map(([value, step]) => [x.at(step), y.at(Number(value))]);
