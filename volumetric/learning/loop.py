@@ -24,6 +24,7 @@ from volumetric.learning.calibration import calibrated
 from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
 from volumetric.learning.events import Events
+from volumetric.learning.familiarity import described
 from volumetric.learning.mixture import draws_a_step, num_simulated
 from volumetric.learning.optimization import Optimization, learning_rate
 from volumetric.learning.pairs import TrainingPair
@@ -197,5 +198,6 @@ def _export(fabric: Fabric, optimization: Optimization, cohort: TrainingCohort, 
     whole_volume = prefer_whole_volume(optimization.averaged, cohort.spec, cohort.val, fabric)
     if fabric.is_global_zero:
         spec = cohort.spec.model_copy(update={"whole_volume": whole_volume})
-        save_model(folder, optimization.averaged, calibrated(optimization.averaged, spec, cohort.val, fabric.device))
+        spec = calibrated(optimization.averaged, spec, cohort.val, fabric.device)
+        save_model(folder, optimization.averaged, described(optimization.averaged, spec, cohort.train, fabric.device))
     log.info("model written to %s", folder)

@@ -23,10 +23,12 @@ class NetworkOutput(NamedTuple):
     Attributes:
         units: the target.
         half_width: of its 90 % interval; None where the model has no uncertainty.
+        features: the distance of `OutOfDistribution`; None where it was not measured.
     """
 
     units: NDArray[np.float32]
     half_width: NDArray[np.float32] | None
+    features: float | None = None
 
 
 def plan_for(

@@ -19,12 +19,14 @@ from volumetric.imaging.mask import BrainMask, brain_mask, is_extracted, region_
 from volumetric.imaging.nifti import Image
 from volumetric.model.device import pick_device
 from volumetric.model.engines import choose_engine
+from volumetric.model.features import pooled_features
 from volumetric.model.forward import NetworkOutput, plan_for, run_windows
 from volumetric.model.networks import channels_last
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.recognition import scan_warnings
 from volumetric.model.space import ModelSpace, model_space_of
 from volumetric.model.spec import ModelSpec
+from volumetric.model.training_range import OutOfDistribution, out_of_distribution
 from volumetric.model.units import in_network_units, measure_sources
 from volumetric.model.windows import WindowPlan
 from volumetric.subject import check_one_grid, read_source
@@ -48,6 +50,7 @@ class ModelInput:
         volume: `(C, I, J, K)` in network units, 0 outside the region.
         plan: windows to run.
         warnings: what a reader should know before trusting what comes of it.
+        out_of_distribution: in spacing and intensity.
     """
 
     header: nib.Nifti1Header | None
@@ -57,6 +60,7 @@ class ModelInput:
     volume: NDArray[np.float32]
     plan: WindowPlan
     warnings: tuple[str, ...]
+    out_of_distribution: OutOfDistribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,7 @@ class Prediction:
         plan: the windows that were stitched.
         grid: the model's grid they lie on.
         warnings: what a reader should know before trusting it.
+        out_of_distribution: how far the scan lies from the training scans.
         uncertainty: half-width of the 90 % interval, of the same kind as the image; None where the options want none.
     """
 
@@ -77,6 +82,7 @@ class Prediction:
     plan: WindowPlan
     grid: Space
     warnings: tuple[str, ...]
+    out_of_distribution: OutOfDistribution
     uncertainty: Image | None = None
 
 
@@ -189,6 +195,7 @@ class Model:
             volume=in_network_units(self.spec, sources, space.mask, measured),
             plan=self._plan(space.mask),
             warnings=warnings,
+            out_of_distribution=out_of_distribution(self.spec, scan, sources, space.brain),
         )
 
     def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
@@ -196,21 +203,32 @@ class Model:
         return self.run(model_input).units
 
     def run(self, model_input: ModelInput) -> NetworkOutput:
-        """As `forward`, with the half-width of the 90 % interval."""
-        mask = model_input.space.mask
-        return run_windows(self.engine, self.spec, model_input.volume, mask, model_input.plan, self.device)
+        """As `forward`, with the half-width of the 90 % interval and the distance of the features."""
+        mask, features = model_input.space.mask, None
+        output = run_windows(self.engine, self.spec, model_input.volume, mask, model_input.plan, self.device)
+        if self.spec.features is not None:
+            pooled = pooled_features(self.network, model_input.volume, self.spec.patch_size, self.device)
+            features = round(self.spec.features.score(pooled), 3)
+        return output._replace(features=features)
 
     def postprocess(
-        self, model_input: ModelInput, units: NDArray[np.float32], half_width: NDArray[np.float32] | None = None
+        self,
+        model_input: ModelInput,
+        units: NDArray[np.float32],
+        half_width: NDArray[np.float32] | None = None,
+        features: float | None = None,
     ) -> Prediction:
         """All that comes after the network: what `run` returned, back on the scan's own grid."""
-        wanted = half_width if self.settings.uncertainty else None
+        wanted, warnings = half_width if self.settings.uncertainty else None, model_input.warnings
+        if self.spec.features is not None and features is not None and features > 1:
+            warnings = (*warnings, self.spec.features.warning(features))
         return Prediction(
             self._on_scan(model_input, units),
             model_input.mask,
             model_input.plan,
             model_input.space.grid,
-            model_input.warnings,
+            warnings,
+            model_input.out_of_distribution._replace(features=features),
             None if wanted is None else self._on_scan(model_input, wanted),
         )
 

@@ -25,6 +25,7 @@ from volumetric.errors import InputError, first_problem
 from volumetric.imaging.intensity import INTENSITY_SCALE
 from volumetric.imaging.limits import VOXEL_SIZE_LIMITS_MM
 from volumetric.imaging.normalization import LANDMARKS
+from volumetric.model.features import FeatureStatistics
 from volumetric.model.uncertainty import UncertaintySpec
 
 WEIGHTS = "model.safetensors"
@@ -149,6 +150,9 @@ class ModelSpec(Section):
         False, description="one pass over the volume instead of windows: it scored as well on the validation subjects"
     )
     training: TrainingStatistics
+    features: FeatureStatistics | None = Field(
+        None, exclude_if=lambda features: features is None, description="of the training scans, to know others by"
+    )
     training_manifest_sha256: str
     pretrained_sha256: str | None = Field(None, description="of the model that the training started from")
     versions: dict[str, str]

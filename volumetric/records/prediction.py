@@ -66,6 +66,24 @@ class UncertaintyRecord(BaseModel):
     num_calibration_subjects: int
 
 
+class NoveltyRecord(BaseModel):
+    """How far a scan lies from the training scans; above 1 each number is warned about, and None was not measured.
+
+    Attributes:
+        score: the largest of the others.
+        spacing: of voxel sides.
+        intensity: of quartiles in the brain.
+        features: of the network's own features.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: float
+    spacing: float
+    intensity: float | None
+    features: float | None
+
+
 class PredictionSidecar(Record):
     """Provenance of a prediction: the JSON file beside it.
 
@@ -91,6 +109,9 @@ class PredictionSidecar(Record):
         windows: that were stitched.
         prepared_here: whether `infer` prepared the scans by the model's recipe.
         preparation_reason: why it did, or did not.
+        out_of_distribution: how far the scan lies from the training scans; absent in files of older versions.
+        predicted_mae: mean absolute error that the model expects in its region, reference units; None of a model
+            without uncertainty.
         warnings: what a reader should know before trusting the image.
         versions: of the packages that decide the result.
     """
@@ -118,6 +139,8 @@ class PredictionSidecar(Record):
     windows: WindowRecord
     prepared_here: bool
     preparation_reason: str
+    out_of_distribution: NoveltyRecord | None = Field(None, exclude_if=lambda record: record is None)
+    predicted_mae: float | None = Field(None, exclude_if=lambda error: error is None)
     warnings: tuple[str, ...]
     versions: dict[str, str]
 
@@ -129,6 +152,9 @@ class PredictionRow(SessionRow):
         path: of the image, relative to the table; empty where inference failed.
         status: `ok`, also for what an earlier call made, or `failed`.
         error: reason of a failure.
+        out_of_distribution: how far the scan lies from the training scans; above 1 is warned about.
+        predicted_mae: as in the sidecar.
+        warnings: those of the sidecar, one after the other.
     """
 
     REMEDY: ClassVar[str] = _REMEDY
@@ -136,6 +162,23 @@ class PredictionRow(SessionRow):
     path: str = ""
     status: Literal["ok", "failed"]
     error: str = ""
+    out_of_distribution: float | None = None
+    predicted_mae: float | None = None
+    warnings: str = ""
+
+    @classmethod
+    def of(cls, path: str, sidecar: PredictionSidecar) -> Self:
+        """The row of an image with a sidecar."""
+        record = sidecar.out_of_distribution
+        return cls(
+            subject_id=sidecar.subject_id,
+            session_id=sidecar.session_id,
+            path=path,
+            status="ok",
+            out_of_distribution=None if record is None else record.score,
+            predicted_mae=sidecar.predicted_mae,
+            warnings="; ".join(sidecar.warnings),
+        )
 
     @model_validator(mode="after")
     def _image_is_named(self) -> Self:

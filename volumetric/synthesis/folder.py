@@ -105,14 +105,7 @@ class PredictionFolder:
             sidecar = PredictionSidecar.read_if_usable(path)
             image = path.with_name(f"{path.stem}.nii.gz")
             if sidecar is not None and image.is_file():
-                rows.append(
-                    PredictionRow(
-                        subject_id=sidecar.subject_id,
-                        session_id=sidecar.session_id,
-                        path=image.relative_to(self._path).as_posix(),
-                        status="ok",
-                    )
-                )
+                rows.append(PredictionRow.of(image.relative_to(self._path).as_posix(), sidecar))
         return rows
 
 

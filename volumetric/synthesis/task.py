@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.preparation import PreparationConfig
 from volumetric.imaging.alignment import Alignment, align
@@ -18,9 +20,10 @@ from volumetric.model.folder import load_model
 from volumetric.model.forward import NetworkOutput
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
-from volumetric.model.uncertainty import NOMINAL_COVERAGE
+from volumetric.model.uncertainty import NOMINAL_COVERAGE, expected_error
 from volumetric.outputs import hash_file, hash_path, versions
 from volumetric.records.prediction import (
+    NoveltyRecord,
     PredictionRow,
     PredictionSidecar,
     UncertaintyRecord,
@@ -102,7 +105,7 @@ class SynthesisTask:
         # the hashes last, since they read the files
         whole = hash_file(image) == sidecar.prediction_sha256 and _has_uncertainty(image, sidecar)
         hashes = {column: hash_file(path) for column, path in self.inputs(item).items()} if whole else {}
-        return _row(item) if whole and hashes == sidecar.source_sha256 else None
+        return _row(item, sidecar) if whole and hashes == sidecar.source_sha256 else None
 
     def read(self, item: InferenceCase) -> _Loaded:
         raw = read_raw_subject(item.row, self._model.spec.sources)
@@ -130,12 +133,13 @@ class SynthesisTask:
             write_image(uncertainty_path(image), prediction.uncertainty)
         else:
             uncertainty_path(image).unlink(missing_ok=True)  # of an earlier call
-        self._sidecar(item, result, prediction).write(sidecar_path(image))
-        return _row(item)
+        sidecar = self._sidecar(item, result, prediction)
+        sidecar.write(sidecar_path(image))
+        return _row(item, sidecar)
 
     def recall(self, item: InferenceCase) -> PredictionRow:
-        """The row of a subject that is done."""
-        return _row(item)
+        """The row of a subject that is done; errors as `Record.read`."""
+        return _row(item, PredictionSidecar.read(sidecar_path(self._image(item))))
 
     def inputs(self, item: InferenceCase) -> dict[str, Path]:
         """The images that `read` reads, by column; errors as `ManifestRow.path`."""
@@ -189,6 +193,7 @@ class SynthesisTask:
     def _sidecar(self, item: InferenceCase, result: _Synthesized, prediction: Prediction) -> PredictionSidecar:
         spec, plan, decision = self._model.spec, prediction.plan, result.loaded.decision
         subject, session = item.key
+        novelty = prediction.out_of_distribution
         return PredictionSidecar(
             Description=NOTICE,
             Sources=tuple(item.row.path(contrast).name for contrast in spec.sources),
@@ -217,6 +222,8 @@ class SynthesisTask:
             ),
             prepared_here=decision.recipe is not None,
             preparation_reason=decision.reason,
+            out_of_distribution=NoveltyRecord(score=novelty.score, **novelty._asdict()),
+            predicted_mae=_predicted_mae(result),
             warnings=prediction.warnings,
             versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
         )
@@ -241,6 +248,11 @@ def _has_uncertainty(image: Path, sidecar: PredictionSidecar) -> bool:
     return record is None or (path.is_file() and hash_file(path) == record.sha256)
 
 
-def _row(item: InferenceCase) -> PredictionRow:
-    subject, session = item.key
-    return PredictionRow(subject_id=subject, session_id=session, path=item.output.as_posix(), status="ok")
+def _predicted_mae(result: _Synthesized) -> float | None:
+    """Mean absolute error that the network expects in its region, reference units; None without uncertainty."""
+    half_width, mask = result.output.half_width, result.loaded.model_input.space.mask
+    return None if half_width is None else round(expected_error(float(half_width[mask].mean(dtype=np.float64))), 5)
+
+
+def _row(item: InferenceCase, sidecar: PredictionSidecar) -> PredictionRow:
+    return PredictionRow.of(item.output.as_posix(), sidecar)

@@ -1,0 +1,109 @@
+"""Correlation of the MAE that a model predicts with the true one, over held-out scans and corrupted copies of them.
+
+    python benchmarks/predicted_quality.py MODEL MANIFEST [--split test] [--out rows.csv]
+
+The model is one that was trained with `uncertainty.weight`; rows of the split are on one grid, with their truth. The
+sources are corrupted, the truth is not: noise, an offset of the signal, gamma, blur, the target's own contrast. Both
+errors are of the brain in model space, in reference units. Prints Spearman's correlation over all scans, over intact
+ones, and a table by corruption; `score` is the largest distance from the training scans, above 1 with a warning.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
+
+from volumetric.config.inference import InferenceOptions
+from volumetric.imaging.nifti import Image
+from volumetric.manifest import ManifestRow, read_manifest
+from volumetric.model.folder import load_model
+from volumetric.model.predict import Model
+from volumetric.model.uncertainty import expected_error
+from volumetric.outputs import write_csv
+from volumetric.subject import read_subject
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    model = load_model(args.model, options=InferenceOptions(device="cpu"))
+    if model.spec.uncertainty is None:
+        parser.error(f"{args.model} was trained without uncertainty")
+    rows = [row for subject in read_manifest(args.manifest).split(args.split) for row in measured(model, subject)]
+    if args.out:
+        write_csv(args.out, rows)
+    table(rows)
+
+
+def measured(model: Model, row: ManifestRow) -> list[dict[str, object]]:
+    """A row for each corruption of a subject's sources."""
+    sources, target = model.spec.sources, model.spec.target
+    subject = read_subject(row, [*sources, target])
+    mask, truth = subject.mask, subject.images[target]
+    found: list[dict[str, object]] = []
+    for name, changed in corrupted({c: subject.images[c] for c in sources}, truth, mask.array).items():
+        model_input = model.preprocess_masked(changed, mask)
+        output = model.run(model_input)
+        brain = model_input.space.brain
+        error = np.abs(output.units.clip(min=0) - model_input.space.to_model_space(truth)[0])[brain]
+        assert output.half_width is not None
+        score = model_input.out_of_distribution._replace(features=output.features).score
+        numbers = {"mae": error.mean(), "predicted": expected_error(output.half_width[brain].mean()), "score": score}
+        found.append({"subject": row.name, "corruption": name} | {key: float(n) for key, n in numbers.items()})
+        print(f"{row.name}, {name}: MAE {numbers['mae']:.3f}, predicted {numbers['predicted']:.3f}", flush=True)
+    return found
+
+
+def corrupted(images: Mapping[str, Image], truth: Image, mask: NDArray[np.bool_]) -> dict[str, dict[str, Image]]:
+    """Copies of the sources by corruption; changes are in medians of the brain and in millimeters, seed 0."""
+    rng = np.random.default_rng(0)
+    spacing = np.linalg.norm(truth.affine[:3, :3], axis=0)
+
+    def each(change):
+        copies = {}
+        for contrast, image in images.items():
+            median = float(np.median(image.array[mask]))
+            units = np.where(mask, change(image.array / median), image.array / median).clip(min=0)
+            copies[contrast] = image.with_array((median * units).astype(np.float32))
+        return copies
+
+    def noisy(units, sd):
+        return np.hypot(units + rng.normal(0, sd, units.shape), rng.normal(0, sd, units.shape))
+
+    made = {"none": each(lambda units: units)}
+    made |= {f"noise {sd:g}": each(lambda units, sd=sd: noisy(units, sd)) for sd in (0.1, 0.3)}
+    made |= {f"offset {add:g}": each(lambda units, add=add: units + add) for add in (0.3, 1)}
+    made |= {f"gamma {power:g}": each(lambda units, power=power: units.clip(min=0) ** power) for power in (0.5, 2)}
+    made |= {f"blur {mm:g} mm": each(lambda units, mm=mm: gaussian_filter(units, mm / spacing)) for mm in (1.5, 4)}
+    return made | {"other contrast": dict.fromkeys(images, truth)}
+
+
+def table(rows: list[dict[str, object]]) -> None:
+    """Print the correlations, and means by corruption."""
+    for title, chosen in (("all", rows), ("intact", [row for row in rows if row["corruption"] == "none"])):
+        true, predicted, score = (
+            np.array([row[key] for row in chosen], float) for key in ("mae", "predicted", "score")
+        )
+        if len(chosen) > 2:
+            print(f"\nSpearman of MAE over {len(chosen)} scans, {title}: with the predicted MAE "
+                  f"{spearmanr(true, predicted).statistic:.2f}, with the score {spearmanr(true, score).statistic:.2f}, "
+                  f"with their product {spearmanr(true, predicted * score.clip(min=1)).statistic:.2f}")  # fmt: skip
+    print("\n| corruption | MAE | predicted | score |\n|---|---|---|---|")
+    for name in dict.fromkeys(row["corruption"] for row in rows):
+        own = [row for row in rows if row["corruption"] == name]
+        means = [np.mean([float(str(row[key])) for row in own]) for key in ("mae", "predicted", "score")]
+        print(f"| {name} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+
+
+if __name__ == "__main__":
+    main()
