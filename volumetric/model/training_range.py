@@ -16,7 +16,7 @@ _ENOUGH_VOXELS = 100_000  # for quartiles that are compared roughly
 
 
 class OutOfDistribution(NamedTuple):
-    """How far a scan lies from the training scans, in three ways; above 1 each is warned about.
+    """Distances of a scan from the training scans, of three kinds; above 1 each is warned about.
 
     Attributes:
         spacing: the voxel's sides beyond those of the training scans, over a factor of 1.5.

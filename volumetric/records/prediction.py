@@ -67,7 +67,7 @@ class UncertaintyRecord(BaseModel):
 
 
 class NoveltyRecord(BaseModel):
-    """How far a scan lies from the training scans; above 1 each number is warned about, and None was not measured.
+    """Distances of a scan from the training scans; above 1 each is warned about, and None was not measured.
 
     Attributes:
         score: the largest of the others.
