@@ -233,13 +233,13 @@ def test_numbers_of_a_model_outside_their_range_are_named(infer, scans, run_fold
 
 
 def test_a_source_replaced_while_it_is_computed_is_not_recorded_under_the_new_hash(infer, scans, tmp_path, monkeypatch):
-    read, forward = hash_file(scans[0]), Model.forward
+    read, forward = hash_file(scans[0]), Model.run
 
     def replaced(self, model_input):
         shutil.copy(scans[1], scans[0])
         return forward(self, model_input)
 
-    monkeypatch.setattr(Model, "forward", replaced)
+    monkeypatch.setattr(Model, "run", replaced)
     infer(scans[0])
     (sidecar,) = (tmp_path / "out").rglob("sub-*.json")
     assert json.loads(sidecar.read_text())["source_sha256"] == {"t1w": read}
@@ -248,8 +248,8 @@ def test_a_source_replaced_while_it_is_computed_is_not_recorded_under_the_new_ha
 
 def test_a_source_replaced_while_it_was_computed_is_made_again(infer, scans, tmp_path, monkeypatch):
     with monkeypatch.context() as during:
-        forward = Model.forward
-        during.setattr(Model, "forward", lambda self, given: (shutil.copy(scans[1], scans[0]), forward(self, given))[1])
+        forward = Model.run
+        during.setattr(Model, "run", lambda self, given: (shutil.copy(scans[1], scans[0]), forward(self, given))[1])
         infer(scans[0])
     before = images(tmp_path / "out")
     infer(scans[0])
