@@ -5,7 +5,7 @@
 The model is one that was trained with `uncertainty.weight`; rows of the split are on one grid, with their truth. The
 sources are corrupted, the truth is not: noise, an offset of the signal, gamma, blur, the target's own contrast. Both
 errors are of the brain in model space, in reference units. Prints Spearman's correlation over all scans, over intact
-ones, and a table by corruption; `score` is the largest distance from the training scans, above 1 with a warning.
+ones, and a table by corruption.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from volumetric.model.predict import Model
 from volumetric.model.uncertainty import expected_error
 from volumetric.outputs import write_csv
 from volumetric.subject import read_subject
+
+GUESSES = ("predicted", "widths", "score")
+"""The predicted MAE, and its parts: the half-widths alone, and the distance from the training scans."""
 
 
 def main() -> None:
@@ -58,7 +61,8 @@ def measured(model: Model, row: ManifestRow) -> list[dict[str, object]]:
         error = np.abs(output.units.clip(min=0) - model_input.space.to_model_space(truth)[0])[brain]
         assert output.half_width is not None
         score = model_input.out_of_distribution._replace(features=output.features).score
-        numbers = {"mae": error.mean(), "predicted": expected_error(output.half_width[brain].mean()), "score": score}
+        numbers = {"mae": error.mean(), "widths": expected_error(output.half_width[brain].mean()),
+                   "score": score, "predicted": expected_error(output.half_width[brain].mean(), score)}  # fmt: skip
         found.append({"subject": row.name, "corruption": name} | {key: float(n) for key, n in numbers.items()})
         print(f"{row.name}, {name}: MAE {numbers['mae']:.3f}, predicted {numbers['predicted']:.3f}", flush=True)
     return found
@@ -91,17 +95,15 @@ def corrupted(images: Mapping[str, Image], truth: Image, mask: NDArray[np.bool_]
 def table(rows: list[dict[str, object]]) -> None:
     """Print the correlations, and means by corruption."""
     for title, chosen in (("all", rows), ("intact", [row for row in rows if row["corruption"] == "none"])):
-        true, predicted, score = (
-            np.array([row[key] for row in chosen], float) for key in ("mae", "predicted", "score")
-        )
         if len(chosen) > 2:
-            print(f"\nSpearman of MAE over {len(chosen)} scans, {title}: with the predicted MAE "
-                  f"{spearmanr(true, predicted).statistic:.2f}, with the score {spearmanr(true, score).statistic:.2f}, "
-                  f"with their product {spearmanr(true, predicted * score.clip(min=1)).statistic:.2f}")  # fmt: skip
-    print("\n| corruption | MAE | predicted | score |\n|---|---|---|---|")
+            true, *others = (np.array([row[key] for row in chosen], float) for key in ("mae", *GUESSES))
+            pairs = zip(GUESSES, others, strict=True)
+            found = ", ".join(f"{name} {spearmanr(true, own).statistic:.2f}" for name, own in pairs)
+            print(f"\nSpearman's correlation with the true MAE, {len(chosen)} scans, {title}: {found}")
+    print("\n| corruption | MAE |", " | ".join(GUESSES), "|\n|---|---|" + "---|" * len(GUESSES))
     for name in dict.fromkeys(row["corruption"] for row in rows):
         own = [row for row in rows if row["corruption"] == name]
-        means = [np.mean([float(str(row[key])) for row in own]) for key in ("mae", "predicted", "score")]
+        means = [np.mean([float(str(row[key])) for row in own]) for key in ("mae", *GUESSES)]
         print(f"| {name} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
 
 

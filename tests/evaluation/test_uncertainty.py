@@ -9,10 +9,12 @@ import pytest
 
 from tests.conftest import write_cohort
 from tests.evaluation.subjects import normalized_pair
+from tests.records.test_prediction import SIDECAR
 from volumetric.evaluation.evaluate import evaluate as evaluate_in_jobs
 from volumetric.evaluation.subject import NormalizedPrediction
 from volumetric.evaluation.uncertainty import find_uncertainty, sparsification_of, uncertainty_scores
 from volumetric.imaging.nifti import read_image, write_image
+from volumetric.records.prediction import NoveltyRecord
 from volumetric.synthesis.infer import infer
 
 evaluate = partial(evaluate_in_jobs, jobs=1, segmentation=False)
@@ -35,6 +37,11 @@ def test_scores_are_those_of_each_region_within_the_brain():
     assert scores["brain"]["predicted_mae"] == pytest.approx(0.2 / math.log(10), rel=1e-5)
     assert scores["wm"]["top_tenth_error_share"] == pytest.approx(0.1, abs=0.01)
     assert uncertainty_scores(subject, prediction, None, masks) == {}
+    record = NoveltyRecord(score=16, spacing=0.7, intensity=0.1, features=16)
+    unlike = SIDECAR.model_copy(update={"out_of_distribution": record})
+    again = uncertainty_scores(subject, prediction, half_width, masks, unlike)
+    assert again["brain"]["predicted_mae"] == pytest.approx(2 * scores["brain"]["predicted_mae"])
+    assert again["brain"]["coverage_90"] == scores["brain"]["coverage_90"]
     assert sparsification_of(subject, prediction, None) is None
 
 

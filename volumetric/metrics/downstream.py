@@ -48,7 +48,8 @@ _ROWS = (
     _column("top_tenth_error_share", "Error in the least certain tenth", "1", "higher", (0, 1),
             "sum e^2 over the tenth of voxels with the largest w / sum e^2"),
     _column("predicted_mae", "Predicted MAE", "intensity", "lower", (0, math.inf),
-            "mean w / ln 10; without the truth", "expected absolute error of a Laplace distribution"),
+            "mean w / ln 10, times the fourth root of the scan's out_of_distribution score where that is above 1",
+            "expected absolute error of a Laplace distribution"),
 )  # fmt: skip
 
 DOWNSTREAM: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ROWS})

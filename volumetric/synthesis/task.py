@@ -223,7 +223,7 @@ class SynthesisTask:
             prepared_here=decision.recipe is not None,
             preparation_reason=decision.reason,
             out_of_distribution=NoveltyRecord(score=novelty.score, **novelty._asdict()),
-            predicted_mae=_predicted_mae(result),
+            predicted_mae=_predicted_mae(result, novelty.score),
             warnings=prediction.warnings,
             versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
         )
@@ -248,10 +248,12 @@ def _has_uncertainty(image: Path, sidecar: PredictionSidecar) -> bool:
     return record is None or (path.is_file() and hash_file(path) == record.sha256)
 
 
-def _predicted_mae(result: _Synthesized) -> float | None:
+def _predicted_mae(result: _Synthesized, score: float) -> float | None:
     """Mean absolute error that the network expects in its region, reference units; None without uncertainty."""
     half_width, mask = result.output.half_width, result.loaded.model_input.space.mask
-    return None if half_width is None else round(expected_error(float(half_width[mask].mean(dtype=np.float64))), 5)
+    if half_width is None:
+        return None
+    return round(expected_error(float(half_width[mask].mean(dtype=np.float64)), score), 5)
 
 
 def _row(item: InferenceCase, sidecar: PredictionSidecar) -> PredictionRow:
