@@ -127,6 +127,7 @@ def test_the_command_line_calls_front_doors_alone():
         "volumetric.preparation.prepare",
         "volumetric.learning.ranks",
         "volumetric.learning.train",
+        "volumetric.model.average",
         "volumetric.model.files",
         "volumetric.model.shipped",
         "volumetric.synthesis.infer",

@@ -20,7 +20,7 @@ from volumetric.errors import InputError
 from volumetric.evaluation.evaluate import evaluate
 from volumetric.evaluation.pooled import PooledScores, pool_evaluations
 from volumetric.learning.prepared import recipe_of
-from volumetric.learning.rows import is_anatomy
+from volumetric.learning.rows import is_anatomy, require_images
 from volumetric.learning.train import train
 from volumetric.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from volumetric.model.spec import SPEC
@@ -149,8 +149,8 @@ def _divided(
 ) -> list[_Fold]:
     """The folds in order, with the splits that each is trained and scored by."""
     anatomies = [replace(row, split="train", fold="") for row in manifest.rows if is_anatomy(row, config)]
-    pairs: Sequence[ManifestRow] = [row for row in manifest.rows if not is_anatomy(row, config)]
-    manifest.require(pairs, [*config.task.sources, config.task.target])
+    pairs = tuple(row for row in manifest.rows if not is_anatomy(row, config))
+    require_images(manifest, pairs, config)
     if folds is not None or not pairs or not all(row.fold for row in pairs):
         number = len({row.subject_id for row in pairs}) if folds == "subject" else folds or DEFAULT_FOLDS
         pairs = split_rows(pairs, num_folds=number, seed=seed, stratify=stratify)

@@ -17,7 +17,7 @@ from volumetric.records.table import SessionKey, read_cells
 
 log = logging.getLogger(__name__)
 
-CONTRASTS = ("t1w", "t2w", "pdw", "flair")
+CONTRASTS = ("t1w", "t2w", "pdw", "flair", "t1wce")
 LABELS = ("mask", "tissues", "lesions")
 LABEL_MAP = "labels"
 """The column of an anatomy to simulate from; its numbers are looked up in a table, label -> tissue."""

@@ -11,7 +11,8 @@ from volumetric.imaging.nifti import Image
 from volumetric.model.engines import EngineError, NetworkRunner, choose_engine, openvino
 from volumetric.model.folder import load_model
 from volumetric.model.networks import build_network
-from volumetric.model.predict import Model, resolve_options
+from volumetric.model.options import resolve_options
+from volumetric.model.predict import Model
 
 pytestmark = pytest.mark.skipif(not openvino.is_installed(), reason="needs OpenVINO")
 

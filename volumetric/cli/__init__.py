@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from volumetric.cli.average import average
 from volumetric.cli.compare import compare
 from volumetric.cli.config import config
 from volumetric.cli.crossval import crossval
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 _VERBS = (
     *(phantom, fetch, discover, prepare, train, models, verify, infer, evaluate, compare, report, config),
-    *(crossval, status, merge),
+    *(crossval, average, status, merge),
 )
 for verb in _VERBS:
     app.command(no_args_is_help=verb not in (models, verify))(past_typer(verb))

@@ -18,12 +18,13 @@ def infer(
         typer.Argument(help="NIfTI files, folders of them, a folder of DICOM files, manifests.", metavar="INPUT..."),
     ] = None,
     model: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="A shipped model by its name (`volumetric models`), or a run folder or its model folder.",
+            help="A shipped model by its name (`volumetric models`), or a run folder or its model folder; given "
+            "several times, the mean of what these models predict.",
             metavar="NAME|FOLDER",
         ),
-    ] = DEFAULT_MODEL,
+    ] = [DEFAULT_MODEL],  # noqa: B006 (typer copies it)
     split: Annotated[SplitChoice, typer.Option(help="Rows of manifests to take.")] = "all",
     named: Annotated[
         list[str] | None,
@@ -52,6 +53,22 @@ def infer(
             show_default=False,
         ),
     ] = None,
+    sources: Annotated[
+        str,
+        typer.Option(
+            help="Contrasts to use, with commas between, of a model that takes any of its sources; all that a subject "
+            "has if not given.",
+            metavar="CONTRASTS",
+        ),
+    ] = "",
+    flips: Annotated[
+        str,
+        typer.Option(
+            help="Average over mirrored windows too, along these axes: x is left-right, which training mirrors and "
+            "which takes twice the time; xyz takes eight times.",
+            metavar="AXES",
+        ),
+    ] = "",
     prepare: Annotated[
         bool | None,
         typer.Option(
@@ -87,6 +104,7 @@ def infer(
     Examples: `volumetric infer t1w.nii.gz --out synthetic --figures`
     · `volumetric infer raw_t1w.nii.gz --model runs/mine --out synthetic`
     · `volumetric infer dicom_folder/ --out synthetic`
+    · `volumetric infer t1w.nii.gz --model runs/a --model runs/b --flips x --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
     from volumetric.batch.subjects import exit_status
@@ -95,11 +113,13 @@ def infer(
 
     outcomes = run(
         _converted(inputs, out) if inputs and any(path.is_dir() for path in inputs) else inputs or [],
-        model=model,
+        model=model if len(model) > 1 else model[0],
         out=out,
         split=split,
         named=contrast_files(named or []),
-        options=inference_options(device, engine, precision, overlap, whole_volume, uncertainty=uncertainty),
+        options=inference_options(
+            device, engine, precision, overlap, whole_volume, uncertainty=uncertainty, flips=flips, sources=sources
+        ),
         prepare=prepare,
         jobs=jobs,
         spread=spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run),

@@ -71,6 +71,8 @@ def inference_options(
     whole_volume: bool | None,
     *,
     uncertainty: bool,
+    flips: str = "",
+    sources: str = "",
 ) -> InferenceOptions:
     """The options of inference as one object; arguments as its fields."""
     from pydantic import ValidationError
@@ -85,6 +87,8 @@ def inference_options(
             overlap=overlap,
             whole_volume=whole_volume,
             uncertainty=uncertainty,
+            flips=flips,
+            sources=tuple(word.strip() for word in sources.split(",") if word.strip()),
         )
     except ValidationError as error:
         raise OptionError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error

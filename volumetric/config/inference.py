@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from volumetric.config.choices import Device, Engine, Precision
+from volumetric.config.run import Source
 from volumetric.config.section import Section
 
 
@@ -27,6 +28,19 @@ class InferenceOptions(Section):
 
     uncertainty: bool = Field(
         False, exclude_if=lambda wanted: not wanted, description="also the half-width of a 90 % interval in each voxel"
+    )
+    flips: str = Field(
+        "",
+        pattern="^x?y?z?$",
+        exclude_if=lambda axes: not axes,
+        description="axes along which windows are mirrored too and the outputs averaged: letters of xyz, x is "
+        "left-right",
+    )
+
+    sources: tuple[Source, ...] = Field(
+        (),
+        exclude_if=lambda sources: not sources,
+        description="those to use, of a model that takes any of its sources; empty: all that a subject has",
     )
 
     @model_validator(mode="after")

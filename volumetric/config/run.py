@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from volumetric.config.adversarial import AdversarialConfig
+from volumetric.config.augmentation import AugmentationConfig
 from volumetric.config.choices import Device, MaskKind
 from volumetric.config.labels import LabelsConfig
 from volumetric.config.network import NetworkConfig, UNetConfig
@@ -15,9 +16,9 @@ from volumetric.config.section import Probability, Section, Seed
 from volumetric.config.simulation import SimulationConfig
 from volumetric.config.uncertainty import UncertaintyConfig
 
-Contrast = Literal["t1w", "t2w", "pdw", "flair"]
+Contrast = Literal["t1w", "t2w", "pdw", "flair", "t1wce"]
 LABEL_SOURCE: Literal["labels"] = "labels"
-Source = Literal["t1w", "t2w", "pdw", "flair", "labels"]
+Source = Literal["t1w", "t2w", "pdw", "flair", "t1wce", "labels"]
 SourceNormalization = Literal["zscore", "pooled", "robust", "percentile", "white_stripe", "nyul", "fcm", "kde"]
 Millimeters = Annotated[float, Field(ge=0.2, le=6)]
 PatchSide = Annotated[int, Field(ge=8, le=1024)]
@@ -96,42 +97,6 @@ class PatchConfig(Section):
                 f"patch.batch_size {self.batch_size} must be a multiple of patch.num_per_volume {self.num_per_volume}"
             )
         return self
-
-
-class AugmentationConfig(Section):
-    """Random changes of the training pairs: geometry for source and target alike, appearance for the sources alone.
-
-    Each `_probability` is that of a patch; ranges are drawn from uniformly.
-    """
-
-    flip_probability: Probability = Field(0.5, description="left-right mirror")
-    affine_probability: Probability = Field(0, description="rotation, scaling and shear")
-    rotation_deg: float = Field(8, ge=0, le=90, description="largest rotation about each axis")
-    scaling: float = Field(0.08, ge=0, le=0.5, description="largest relative change of size along each axis")
-    shear: float = Field(0.02, ge=0, le=0.5, description="largest shear")
-    elastic_probability: Probability = Field(0, description="smooth deformation")
-    elastic_vox: float = Field(2, ge=0, le=20, description="largest displacement along each axis")
-    bias_probability: Probability = Field(0, description="smooth shading of the sources")
-    bias: float = Field(0.3, ge=0, le=2, description="largest coefficient of the cubic polynomial in its exponent")
-    gamma_probability: Probability = Field(0, description="contrast of the sources: u to the power gamma")
-    gamma: float = Field(0.3, ge=0, le=1, description="largest logarithm of gamma, either way")
-    noise_probability: Probability = Field(0, description="Gaussian noise on the sources")
-    noise: float = Field(0.05, ge=0, le=1, description="largest SD, in reference units")
-    blur_probability: Probability = Field(0, description="Gaussian blur of the sources")
-    blur_vox: float = Field(1, ge=0, le=10, description="largest sigma")
-    low_resolution_probability: Probability = Field(0, description="sources sampled coarsely and back")
-    low_resolution: float = Field(0.5, gt=0, le=1, description="smallest zoom; 0.5 is every other voxel")
-
-    @property
-    def moves(self) -> bool:
-        """True where anything is interpolated, so that patches are cut with a margin."""
-        return self.affine_probability > 0 or self.elastic_probability > 0
-
-    @property
-    def changes_appearance(self) -> bool:
-        """True where anything changes the intensities of the sources."""
-        kinds = (self.bias_probability, self.gamma_probability, self.noise_probability, self.blur_probability)
-        return any(kinds) or self.low_resolution_probability > 0
 
 
 class MixtureConfig(Section):
@@ -224,6 +189,17 @@ class RunConfig(Section):
         300, ge=0, description="seconds that an interruption may cost where validations are further apart"
     )
     num_workers: int = Field(0, ge=0, le=64, description="processes that crop patches; 0 does it in the main process")
+
+    @property
+    def any_subset(self) -> bool:
+        """True where the model takes any of its sources, and rows of the manifest may lack some."""
+        return self.augmentation.missing_probability > 0
+
+    @model_validator(mode="after")
+    def _a_source_is_left(self) -> Self:
+        if self.any_subset and len(self.task.sources) < 2:
+            raise ValueError("augmentation.missing_probability leaves sources out: give task.sources two or more")
+        return self
 
     @field_validator("cache")
     @classmethod

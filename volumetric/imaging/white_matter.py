@@ -10,10 +10,10 @@ from scipy.ndimage import gaussian_filter1d
 
 from volumetric.imaging.intensity import IntensityError
 
-PEAK = {"t1w": "last", "t2w": "largest", "flair": "largest", "pdw": "first"}
+PEAK = {"t1w": "last", "t1wce": "last", "t2w": "largest", "flair": "largest", "pdw": "first"}
 """Which peak of a brain's histogram is white matter (Reinhold et al. 2019, doi 10.1117/12.2513089)."""
 
-CLASS = {"t1w": 2, "t2w": 0, "flair": 1, "pdw": 0}
+CLASS = {"t1w": 2, "t1wce": 2, "t2w": 0, "flair": 1, "pdw": 0}
 """The place of white matter among white matter, gray matter and fluid, from dark to bright."""
 
 _TISSUE = (0.01, 0.98)  # quantiles between which all tissue peaks lie

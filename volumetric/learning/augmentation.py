@@ -6,7 +6,7 @@ import math
 
 from monai.transforms import Compose, Rand3DElasticd, RandAffined, RandFlipd, RandomizableTransform
 
-from volumetric.config.run import AugmentationConfig
+from volumetric.config.augmentation import AugmentationConfig
 from volumetric.transforms.augmentation import appearance_steps
 
 PAIR = ("source", "target", "mask")

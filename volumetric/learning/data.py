@@ -33,6 +33,7 @@ from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
 from volumetric.transforms.load import LoadSubjectd
 from volumetric.transforms.mask import RegionMaskd
+from volumetric.transforms.missing import RandMissingd
 from volumetric.transforms.space import ToModelSpaced
 from volumetric.transforms.tensors import to_image, to_mask
 
@@ -41,16 +42,15 @@ _MAX_CENTERS = 100_000  # remembered foreground voxels of a volume: enough that 
 Batch = dict[str, Tensor]
 
 
-def volume_transforms(config: RunConfig) -> Compose:
+def volume_transforms(config: RunConfig, contrasts: Sequence[str]) -> Compose:
     """Whole volumes: paths of a subject's images -> volumes in model space, with their statistics.
 
-    Runs once a subject; `read_pairs` keeps the arrays in the cache.
+    Runs once a subject; `read_pairs` keeps the arrays in the cache. `contrasts` are those of the task that it has.
     """
-    contrasts = (*config.task.sources, config.task.target)
     return Compose(
         [
             LoadSubjectd(contrasts),
-            partial(_count_intensities, contrasts=config.task.images),
+            partial(_count_intensities, contrasts=[name for name in config.task.images if name in contrasts]),
             RegionMaskd(contrasts, config.mask.kind, target_key=config.task.target),
             ToModelSpaced(contrasts, config.space.spacing_mm, region_key="region"),
             _find_centers,
@@ -61,9 +61,10 @@ def volume_transforms(config: RunConfig) -> Compose:
 def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
     """Patches: a pair in the cache -> `patch.num_per_volume` dictionaries of `source`, `target` and `mask`."""
     size = size_with_margin(config.augmentation, config.patch.size)
+    missing = [RandMissingd("source", config.augmentation.missing_probability)] if config.any_subset else []
     return Compose(
         [
-            _map_volumes,
+            partial(_map_volumes, sources=config.task.sources),
             RandCropByPosNegLabeld(
                 PAIR,
                 label_key="mask",
@@ -80,6 +81,7 @@ def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
             EnsureTyped(PAIR, track_meta=False),  # each copy would drag the metadata along
             CastToTyped("mask", torch.bool),
             *normalization_steps(spec),
+            *missing,
             SelectItemsd(PAIR),
         ]
     )
@@ -172,7 +174,7 @@ def _find_centers(volume: Mapping[str, MetaTensor]) -> dict[str, MetaTensor | ND
     return {**volume, "centers": centers[:: max(1, centers.size // _MAX_CENTERS)]}
 
 
-def _map_volumes(pair: TrainingPair) -> dict[str, Tensor | NDArray[np.generic]]:
+def _map_volumes(pair: TrainingPair, sources: Sequence[str]) -> dict[str, Tensor | NDArray[np.generic]]:
     """The whole volumes of a pair, memory-mapped from the cache."""
     return {
         "source": torch.from_numpy(pair.sources),
@@ -181,4 +183,5 @@ def _map_volumes(pair: TrainingPair) -> dict[str, Tensor | NDArray[np.generic]]:
         "centers": pair.centers,
         "none": np.zeros(1, np.int64),
         "measured": pair.measured,
+        "given": np.array([source not in pair.missing for source in sources]),
     }

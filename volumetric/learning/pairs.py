@@ -26,11 +26,13 @@ class TrainingPair:
         name: the subject.
         folder: of its arrays; each property maps one of them into memory.
         measurements: folder of what depends on the normalization too.
+        missing: source contrasts that the subject lacks; they are 0.
     """
 
     name: str
     folder: Path
     measurements: Path
+    missing: tuple[str, ...] = ()
 
     @property
     def sources(self) -> NDArray[np.float32]:

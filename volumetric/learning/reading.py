@@ -64,26 +64,32 @@ def read_pairs(rows: Sequence[ManifestRow], config: RunConfig, cache: Path, *, t
 
 def _read_pair(row: ManifestRow, config: RunConfig, cache: Path) -> TrainingPair:
     """The volumes and, apart from them, what the normalization measures: trying another copies no volume."""
-    contrasts, normalization = (*config.task.sources, config.task.target), config.intensity.source_normalization
+    missing = tuple(source for source in config.task.sources if source not in row.paths)
+    contrasts = tuple(name for name in (*config.task.sources, config.task.target) if name not in missing)
+    normalization = config.intensity.source_normalization
     sha256 = {column: hash_file(row.path(column)) for column in (*contrasts, "mask") if column in row.paths}
     key = hash_json(
         {"recipe": RECIPE, "contrasts": contrasts, "spacing_mm": config.space.spacing_mm, "mask": config.mask.kind}
         | {"files": sha256, "versions": versions()}
+        | ({"sources": config.task.sources} if missing else {})
     )
-    volumes = cached(cache, key, volume_arrays(config.task.images), partial(_read_volumes, row, config, sha256))
+    arrays = volume_arrays([name for name in config.task.images if name not in missing])
+    volumes = cached(cache, key, arrays, partial(_read_volumes, row, config, contrasts, sha256))
 
     def measure() -> dict[str, NDArray[np.float64]]:
         sources, brain = mapped(volumes, "sources"), mapped(volumes, "brain")[0]
         return {"measured": measure_sources(normalization, config.task.sources, sources, brain)}
 
     measured_key = hash_json({"volumes": key, "source_normalization": normalization})
-    return TrainingPair(row.name, volumes, cached(cache, measured_key, ["measured"], measure))
+    return TrainingPair(row.name, volumes, cached(cache, measured_key, ["measured"], measure), missing)
 
 
-def _read_volumes(row: ManifestRow, config: RunConfig, sha256: Mapping[str, str]) -> dict[str, NDArray[np.generic]]:
+def _read_volumes(
+    row: ManifestRow, config: RunConfig, contrasts: Sequence[str], sha256: Mapping[str, str]
+) -> dict[str, NDArray[np.generic]]:
     """The arrays of a pair, made from files of these hashes and no others."""
     with unwrapped_errors():
-        volume = volume_transforms(config)({"subject_id": row.name, **row.paths})
+        volume = volume_transforms(config, contrasts)({"subject_id": row.name, **row.paths})
     for column, expected in sha256.items():
         if volume[column].meta["sha256"] != expected:
             raise ChangedScanError(
@@ -91,9 +97,11 @@ def _read_volumes(row: ManifestRow, config: RunConfig, sha256: Mapping[str, str]
                 "writes to it"
             )
     arrays = {name: value for name, value in volume.items() if isinstance(value, np.ndarray)}
+    target = volume[config.task.target].numpy()
+    sources = [volume[name].numpy() if name in contrasts else np.zeros_like(target) for name in config.task.sources]
     return arrays | {
-        "sources": np.concatenate([volume[contrast].numpy() for contrast in config.task.sources]),
-        "target": volume[config.task.target].numpy(),
+        "sources": np.concatenate(sources),
+        "target": target,
         "mask": volume["region"].numpy(),
         "brain": volume["mask"].numpy(),
     }

@@ -26,6 +26,24 @@ def divided(manifest: Manifest, config: RunConfig) -> tuple[Rows, Rows]:
     return tuple(row for row in rows if row not in labeled), labeled
 
 
+def require_images(manifest: Manifest, rows: Rows, config: RunConfig) -> None:
+    """Check that rows have the images of the task: every source, or any of them where the model takes any.
+
+    Raises:
+        ManifestError: naming every row and column without a file.
+        TrainingError: naming the rows without a source.
+    """
+    sources = config.task.sources
+    manifest.require(rows, [config.task.target, *(() if config.any_subset else sources)])
+    for source in sources:
+        manifest.require([row for row in rows if source in row.paths], [source])
+    if lacking := [row.name for row in rows if not set(sources) & set(row.paths)]:
+        raise TrainingError(
+            f"{manifest.name}: {', '.join(lacking)}: none of the sources {', '.join(sources)} is given; fill a column, "
+            "or leave these rows out"
+        )
+
+
 def is_anatomy(row: ManifestRow, config: RunConfig) -> bool:
     """True for a row with a label map to simulate from, and no scan of the task."""
     return LABEL_MAP in row.paths and not {*config.task.sources, config.task.target} & set(row.paths)

@@ -83,7 +83,7 @@ def source_maps(subjects: IntensitiesOfSubjects, config: RunConfig) -> tuple[Aff
 
 
 def _each(pairs: Sequence[TrainingPair], contrast: str) -> Iterator[PooledIntensities]:
-    for pair in pairs:
+    for pair in (pair for pair in pairs if contrast not in pair.missing):
         own = PooledIntensities()
         total, squares = pair.sums(contrast).tolist()
         own.merge(pair.histogram(contrast), total, squares)

@@ -25,7 +25,7 @@ from volumetric.learning.prepared import recipe_of, warn_of_quality
 from volumetric.learning.pretrained import in_units_of, started_from
 from volumetric.learning.ranks import RankError, check_shares, is_restarted, num_local_ranks, num_ranks, this_rank
 from volumetric.learning.reading import read_pairs
-from volumetric.learning.rows import divided, training_rows
+from volumetric.learning.rows import divided, require_images, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
 from volumetric.model.device import pick_device
@@ -165,6 +165,7 @@ def _read_cohort(manifest: Manifest, config: RunConfig, out: Path, base: Model |
     statistics = pool(subjects, config)
     spec = ModelSpec(
         sources=config.task.sources,
+        optional_sources=config.any_subset,
         label_classes=classes,
         target=config.task.target,
         spacing_mm=config.space.spacing_mm,
@@ -192,7 +193,7 @@ def _checked(manifests: Sequence[Path], config: RunConfig) -> Manifest:
     scanned, labeled = training_rows(manifest, config)
     manifest.require(labeled, [LABEL_MAP])
     rows = (*scanned, *manifest.split("val"))
-    manifest.require(rows, [*config.task.sources, config.task.target])
+    require_images(manifest, rows, config)
     warn_of_quality(rows)
     return manifest
 

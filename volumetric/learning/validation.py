@@ -91,7 +91,7 @@ def _write_figure(path: Path, pair: TrainingPair, prediction: NDArray[np.float32
     from volumetric.figures.montage import montage
 
     montage(
-        dict(zip(spec.sources, pair.sources, strict=True)),
+        {name: array for name, array in zip(spec.sources, pair.sources, strict=True) if name not in pair.missing},
         pair.target[0],
         prediction,
         spacing_mm=np.asarray(spec.spacing_mm or pair.spacing_mm),

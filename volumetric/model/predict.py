@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from volumetric.config.inference import InferenceOptions
+from volumetric.config.run import Source
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
 from volumetric.imaging.mask import BrainMask, brain_mask, is_extracted, region_mask
@@ -20,8 +20,10 @@ from volumetric.imaging.nifti import Image
 from volumetric.model.device import pick_device
 from volumetric.model.engines import choose_engine
 from volumetric.model.features import pooled_features
+from volumetric.model.flips import over_flips
 from volumetric.model.forward import NetworkOutput, plan_for, run_windows
 from volumetric.model.networks import channels_last
+from volumetric.model.options import resolve_options
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.recognition import scan_warnings
 from volumetric.model.space import ModelSpace, model_space_of
@@ -133,6 +135,28 @@ class Model:
             key=sha256,
         )
 
+    @property
+    def member_sha256(self) -> tuple[str, ...]:
+        """Hashes of the models that are averaged; none of a single model."""
+        return ()
+
+    def used_sources(self, given: Collection[str]) -> tuple[Source, ...]:
+        """The sources that are read of a subject: all, or those that it has of a model that takes any.
+
+        Args:
+            given: the subject's contrasts.
+
+        Raises:
+            InputError: the model takes any of its sources, and none is given.
+        """
+        if not self.spec.optional_sources:
+            return self.spec.sources
+        allowed = self.settings.sources or self.spec.sources
+        used = tuple(contrast for contrast in self.spec.sources if contrast in allowed and contrast in given)
+        if not used:
+            raise InputError(f"the model takes any of {', '.join(allowed)}, and none is given; give at least one")
+        return used
+
     def predict(
         self, sources: Image | Path | str | Mapping[str, Image | Path | str], mask: Image | None = None
     ) -> Prediction:
@@ -156,35 +180,39 @@ class Model:
     ) -> ModelInput:
         """All that comes before the network; arguments and errors as in `predict`."""
         by_contrast = dict(sources) if isinstance(sources, Mapping) else {self.spec.sources[0]: sources}
-        if missing := [contrast for contrast in self.spec.sources if contrast not in by_contrast]:
-            raise InputError(f"the model needs {', '.join(self.spec.sources)}; {', '.join(missing)} not given")
+        used = self.used_sources(by_contrast)
+        if missing := [contrast for contrast in used if contrast not in by_contrast]:
+            raise InputError(f"the model needs {', '.join(used)}; {', '.join(missing)} not given")
         images: dict[str, Image] = {}
-        for contrast in self.spec.sources:
+        for contrast in used:
             value = by_contrast[contrast]
             images[contrast] = value if isinstance(value, Image) else read_source(Path(value), contrast)
         check_one_grid(images, name="given")
-        return self.preprocess_masked(images, brain_mask(images[self.spec.sources[0]], mask))
+        return self.preprocess_masked(images, brain_mask(images[used[0]], mask))
 
     def preprocess_masked(self, images: Mapping[str, Image], mask: BrainMask) -> ModelInput:
         """As `preprocess`, of images on one grid whose brain mask is known.
 
         Args:
-            images: by contrast, every source of the model.
+            images: by contrast, every source of the model, or those that `used_sources` names.
             mask: on their grid.
 
         Raises:
             InputError: an image that cannot be used.
         """
-        scan = images[self.spec.sources[0]]
+        used = self.used_sources(images)
+        scan = images[used[0]]
         region = region_mask(self.spec.mask.kind, scan, mask.array)
         space = model_space_of(scan.space, mask.array, self.spec.spacing_mm, region)
-        names = [f"the {contrast} image" for contrast in self.spec.sources]
         if self.spec.label_classes is None:
-            sources = space.to_model_space(*(images[contrast] for contrast in self.spec.sources), names=names)
+            names = [f"the {contrast} image" for contrast in used]
+            own = space.to_model_space(*(images[contrast] for contrast in used), names=names)
         else:
-            sources = space.labels_to_model_space(scan)
+            own = space.labels_to_model_space(scan)
+        using = self.spec.model_copy(update={"sources": used})
+        warnings = scan_warnings(using, images, own, space)
+        sources = self._with_missing(used, own)
         measured = measure_sources(self.spec.source_normalization, self.spec.sources, sources, space.brain)
-        warnings = scan_warnings(self.spec, images, sources, space)
         if self.spec.mask.kind == "head" and is_extracted(region, mask.array):
             warnings = (_NO_HEAD, *warnings)
         return ModelInput(
@@ -195,8 +223,16 @@ class Model:
             volume=in_network_units(self.spec, sources, space.mask, measured),
             plan=self._plan(space.mask),
             warnings=warnings,
-            out_of_distribution=out_of_distribution(self.spec, scan, sources, space.brain),
+            out_of_distribution=out_of_distribution(using, scan, own, space.brain),
         )
+
+    def _with_missing(self, used: Sequence[str], own: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Every source `(C, I, J, K)`, 0 where it is missing."""
+        if len(used) == len(self.spec.sources):
+            return own
+        sources = np.zeros((len(self.spec.sources), *own.shape[1:]), np.float32)
+        sources[[self.spec.sources.index(contrast) for contrast in used]] = own
+        return sources
 
     def forward(self, model_input: ModelInput) -> NDArray[np.float32]:
         """The network itself: the target `(I, J, K)` in model space, reference units, 0 outside the mask."""
@@ -205,7 +241,8 @@ class Model:
     def run(self, model_input: ModelInput) -> NetworkOutput:
         """As `forward`, with the half-width of the 90 % interval and the distance of the features."""
         mask, features = model_input.space.mask, None
-        output = run_windows(self.engine, self.spec, model_input.volume, mask, model_input.plan, self.device)
+        network = over_flips(self.engine, self.settings.flips)
+        output = run_windows(network, self.spec, model_input.volume, mask, model_input.plan, self.device)
         if self.spec.features is not None:
             pooled = pooled_features(self.network, model_input.volume, self.spec.patch_size, self.device)
             features = round(self.spec.features.score(pooled), 3)
@@ -241,31 +278,3 @@ class Model:
         settings = self.settings
         overlap = self.spec.overlap if settings.overlap is None else settings.overlap
         return plan_for(self.spec, mask, self.device, overlap=overlap, whole_volume=bool(settings.whole_volume))
-
-
-def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.device) -> InferenceOptions:
-    """The options as a model on a device follows them: only the engine may still be `auto`.
-
-    Raises:
-        InputError: uncertainty of a model that has none.
-    """
-    if options.uncertainty and spec.uncertainty is None:
-        raise InputError(
-            "--uncertainty: the model was trained without; leave it out, or train with --set uncertainty.weight=1"
-        )
-    on_cpu = device.type == "cpu"
-    whole_volume = options.whole_volume
-    if whole_volume is None:
-        whole_volume = spec.whole_volume and options.overlap is None
-    overlap = spec.overlap if options.overlap is None else options.overlap
-    precision = options.precision
-    if precision == "auto":
-        precision = "float32" if on_cpu else "bfloat16"
-    return InferenceOptions(
-        device="cpu" if on_cpu else "cuda",
-        engine=options.engine,
-        precision=precision,
-        overlap=None if whole_volume else overlap,
-        whole_volume=whole_volume,
-        uncertainty=options.uncertainty,
-    )

@@ -111,6 +111,11 @@ class ModelSpec(Section):
 
     format_version: Literal[1] = 1
     sources: tuple[Source, ...] = Field(min_length=1)
+    optional_sources: bool = Field(
+        False,
+        exclude_if=lambda optional: not optional,
+        description="any of the sources will do; one is 0 where missing",
+    )
     label_classes: dict[str, tuple[int, ...]] | None = Field(
         None,
         exclude_if=lambda classes: classes is None,

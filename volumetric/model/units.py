@@ -71,7 +71,8 @@ def measure_sources(
         mask: `(I, J, K)`.
 
     Returns:
-        `(C, N)`, the normalizer's numbers for each source, such as mean and SD; N is 0 where it takes none.
+        `(C, N)`, the normalizer's numbers for each source, such as mean and SD; N is 0 where it takes none. A source
+        that is 0 everywhere is missing, and has the numbers of the first that is not.
 
     Raises:
         IntensityError: an image without the spread, or the peak, that the normalization needs.
@@ -79,8 +80,9 @@ def measure_sources(
     if tuple(contrasts) == (LABEL_SOURCE,):
         return np.zeros((1, 0))
     measure = NORMALIZERS[normalization].measure
-    own = [measure(source, mask, contrast) for contrast, source in zip(contrasts, sources, strict=True)]
-    return np.array(own, np.float64)
+    given = [place for place, source in enumerate(sources) if source.any()] or [0]
+    own = {place: measure(sources[place], mask, contrasts[place]) for place in given}
+    return np.array([own.get(place, own[given[0]]) for place in range(len(contrasts))], np.float64)
 
 
 def source_units(normalization: str, measured: NDArray[np.float64], learned: Sequence[Statistics] = ()) -> list[Units]:
@@ -112,7 +114,8 @@ def in_network_units(
         measured: of the whole volume in the brain; None measures `sources` in the mask.
 
     Returns:
-        float32 `(C, I, J, K)`, 0 outside the mask; of a label map a channel for each class.
+        float32 `(C, I, J, K)`, 0 outside the mask and where a source is 0 everywhere; of a label map a channel for each
+        class.
 
     Raises:
         IntensityError: as `measure_sources`.
@@ -123,4 +126,4 @@ def in_network_units(
     if measured is None:
         measured = measure_sources(spec.source_normalization, spec.sources, sources, mask)
     units = source_units(spec.source_normalization, measured, [source_map.numbers for source_map in spec.source_maps])
-    return np.stack([unit.apply(source, mask) for unit, source in zip(units, sources, strict=True)])
+    return np.stack([unit.apply(s, mask) if s.any() else s for unit, s in zip(units, sources, strict=True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -14,7 +15,7 @@ from volumetric.imaging.geometry import Shape
 from volumetric.imaging.mask import MaskRule
 from volumetric.imaging.nifti import stem
 from volumetric.records.record import Record
-from volumetric.records.table import SessionRow
+from volumetric.records.table import Cell, SessionRow
 
 PREDICTIONS = "predictions.csv"
 """In a folder of predictions: one row a subject and session."""
@@ -89,16 +90,19 @@ class PredictionSidecar(Record):
 
     Attributes:
         Description: notice for whoever opens the image.
-        Sources: file names of the source contrasts, in the order of `sources` (BIDS); older versions wrote whole paths.
+        Sources: file names of the contrasts that were read, in the order of `sources` (BIDS); older versions wrote
+            whole paths.
         subject_id: subject that the image is of.
         session_id: session; empty where there is only one.
         sources: source contrasts of the model.
+        sources_used: those that this subject had, of a model that takes any of them; absent for other models.
         target: contrast of the image.
         intensity_scale: voxels are this times reference units.
         data_range: upper end of the range of PSNR and SSIM, reference units.
         mask_kind: region that was predicted, `brain` or `head`.
         mask_rule: rule that made the brain mask.
-        model_sha256: of the model folder.
+        model_sha256: of the model folder; of an ensemble, of its members' hashes.
+        member_sha256: of the model folders of an ensemble; absent for a single model.
         settings: options of inference; auto is resolved, but for the engine.
         engine: what ran the network.
         precision: what it computed in.
@@ -123,12 +127,14 @@ class PredictionSidecar(Record):
     subject_id: str
     session_id: str
     sources: tuple[Source, ...]
+    sources_used: tuple[Source, ...] = Field((), exclude_if=lambda sources: not sources)
     target: Contrast
     intensity_scale: float
     data_range: float
     mask_kind: MaskKind
     mask_rule: MaskRule
     model_sha256: str
+    member_sha256: tuple[str, ...] = Field((), exclude_if=lambda hashes: not hashes)
     settings: InferenceOptions
     engine: str
     precision: str
@@ -150,6 +156,7 @@ class PredictionRow(SessionRow):
 
     Attributes:
         path: of the image, relative to the table; empty where inference failed.
+        sources: contrasts that were read, with spaces between; a column only for a model that takes any of its sources.
         status: `ok`, also for what an earlier call made, or `failed`.
         error: reason of a failure.
         out_of_distribution: how far the scan lies from the training scans; above 1 is warned about.
@@ -160,6 +167,7 @@ class PredictionRow(SessionRow):
     REMEDY: ClassVar[str] = _REMEDY
 
     path: str = ""
+    sources: str = ""
     status: Literal["ok", "failed"]
     error: str = ""
     out_of_distribution: float | None = None
@@ -174,11 +182,23 @@ class PredictionRow(SessionRow):
             subject_id=sidecar.subject_id,
             session_id=sidecar.session_id,
             path=path,
+            sources=" ".join(sidecar.sources_used),
             status="ok",
             out_of_distribution=None if record is None else record.score,
             predicted_mae=sidecar.predicted_mae,
             warnings="; ".join(sidecar.warnings),
         )
+
+    def to_cells(self) -> dict[str, Cell]:
+        """The cells of a row by column, without sources that it does not name."""
+        return {name: cell for name, cell in super().to_cells().items() if name != "sources" or cell}
+
+    @classmethod
+    def write_table(cls, path: Path, rows: Iterable[Self], columns: Sequence[str] | None = None) -> None:
+        """Write a table, without the column of sources where no row names any."""
+        rows = list(rows)
+        some = [name for name in cls.model_fields if name != "sources" or any(row.sources for row in rows)]
+        super().write_table(path, rows, columns or some)
 
     @model_validator(mode="after")
     def _image_is_named(self) -> Self:

@@ -21,7 +21,7 @@ from volumetric.reporting.results import EvaluationResults
 from volumetric.reporting.selection import SelectedSubject
 from volumetric.reporting.table import PageTable, subject_table
 
-_CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR"}
+_CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR", "t1wce": "T1w with agent"}
 _ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
 _SCRIPTS = ("plots.js", "table.js", "viewer.js", "page.js")
 

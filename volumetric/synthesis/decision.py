@@ -43,12 +43,12 @@ def decide(raw: RawSubject, spec: ModelSpec, prepare: bool | None) -> Decision:
     Raises:
         InputError: a scan that is 0 everywhere.
     """
-    recipe, reference = spec.preparation, raw.images[spec.sources[0]]
+    recipe, reference = spec.preparation, next(iter(raw.images.values()))
     if recipe is None:
         return Decision(None, "the model was trained on scans as they came")
     if prepare is not None:
         return Decision(recipe, FORCED) if prepare else Decision(None, FORBIDDEN)
-    path = raw.row.path(spec.sources[0])
+    path = raw.row.path(next(iter(raw.images)))
     if (path.parent / SIDECAR).is_file():
         return Decision(None, "`volumetric prepare` wrote the scan")
     if not all(same_space(reference.space, image.space) for image in raw.images.values()):

@@ -113,7 +113,7 @@ def _other_owner(case: InferenceCase, sidecar: PredictionSidecar) -> str | None:
     """Owner of the prediction beside a sidecar, or None if that is the case itself."""
     if (sidecar.subject_id, sidecar.session_id) != case.key:
         return f"{_name(sidecar.subject_id, sidecar.session_id)} ({', '.join(sidecar.Sources)})"
-    for contrast, before in zip(sidecar.sources, sidecar.Sources, strict=True):
+    for contrast, before in zip(sidecar.sources_used or sidecar.sources, sidecar.Sources, strict=True):
         path = case.row.paths.get(contrast)
         if path is None or hash_path(path) == sidecar.source_path_sha256.get(contrast, hash_path(before)):
             continue

@@ -12,7 +12,7 @@ from volumetric.batch.subjects import Outcome
 from volumetric.config.choices import DEFAULT_MODEL, SplitChoice
 from volumetric.config.inference import InferenceOptions
 from volumetric.errors import InputError
-from volumetric.model.folder import load_model
+from volumetric.model.ensemble import load_models
 from volumetric.model.shipped import shipped_names
 from volumetric.outputs import versions, write_json
 from volumetric.records.prediction import PredictionRow, PredictionSidecar, sidecar_path
@@ -30,7 +30,7 @@ def infer(
     inputs: Sequence[Path],
     *,
     out: Path,
-    model: Path | str = DEFAULT_MODEL,
+    model: Path | str | Sequence[Path | str] = DEFAULT_MODEL,
     split: SplitChoice = "all",
     named: Mapping[str, Path] | None = None,
     options: InferenceOptions = _DEFAULTS,
@@ -45,7 +45,7 @@ def infer(
     Args:
         inputs: NIfTI files, folders, manifests.
         out: the folder to write; subjects that are there already, from the same scan, model and settings, are skipped.
-        model: the name of a shipped model, or a run or model folder, as `load_model` takes it.
+        model: the name of a shipped model, or a run or model folder, as `load_model` takes it; of several, the mean.
         split: rows of manifests to take, or `all`.
         named: one more subject, its files by contrast.
         options: how to run the model.
@@ -63,16 +63,17 @@ def infer(
     Raises:
         InputError: the call itself is wrong, or would replace another subject's prediction; nothing has been written.
     """
-    loaded = load_model(model, options=options)
+    models = tuple(map(_place, [model] if isinstance(model, str | Path) else model))
+    loaded = load_models(models, options=options)
     spec = loaded.spec
     if prepare and spec.preparation is None:
         raise InputError(
-            f"{model}: the model was trained on scans as they came, so there is no recipe to follow; "
-            "leave --prepare out, or train on what `volumetric prepare` wrote"
+            f"{', '.join(map(str, models))}: the model was trained on scans as they came, so there is no recipe to "
+            "follow; leave --prepare out, or train on what `volumetric prepare` wrote"
         )
     cases = find_cases(inputs, spec, split=split, named=named)
     own = spread.own(cases)
-    task = SynthesisTask(loaded, _place(model), options, out, prepare, fresh)
+    task = SynthesisTask(loaded, models, options, out, prepare, fresh)
     with spread.held(out):
         folder = PredictionFolder(out)
         if not fresh:
@@ -153,4 +154,4 @@ def _draw(
         figure = figure_path(image)
         drawn = figure.is_file() and figure.stat().st_mtime >= image.stat().st_mtime
         if outcome.status != "failed" and not drawn:
-            draw_prediction({c: case.row.path(c) for c in contrasts}, image, title=case.row.name)
+            draw_prediction({c: case.row.path(c) for c in contrasts if c in case.row.paths}, image, title=case.row.name)

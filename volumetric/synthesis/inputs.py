@@ -13,7 +13,7 @@ from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.spec import ModelSpec
 from volumetric.records.table import SessionKey
 
-_BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR", "labels": "dseg"}
+_BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR", "t1wce": "T1w", "labels": "dseg"}
 _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([A-Za-z0-9]+)")
 
 
@@ -139,6 +139,7 @@ def _output(row: ManifestRow, spec: ModelSpec) -> Path:
         raise InputsError(f"subject {row.name}: no letter or digit in the name, so it can name no file; rename it")
     name = f"sub-{subject}" + (f"_ses-{session}" if session else "")
     folder = Path(f"sub-{subject}", f"ses-{session}") if session else Path(f"sub-{subject}")
+    name += "_ce-agent" if spec.target == "t1wce" else ""
     return folder / "anat" / f"{name}_desc-synth_{_BIDS_SUFFIX[spec.target]}.nii.gz"
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.preparation import PreparationConfig
+from volumetric.config.run import Source
 from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.mask import BrainMask
 from volumetric.imaging.nifti import Image, write_image
-from volumetric.model.folder import load_model
+from volumetric.model.ensemble import load_models
 from volumetric.model.forward import NetworkOutput
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
@@ -42,9 +43,9 @@ NOTICE = "Synthetic image, not for diagnosis."
 
 
 @lru_cache(maxsize=1)
-def model_of_process(model: Path | str, options: InferenceOptions) -> Model:
-    """The model of a process that does subjects for another, loaded once; errors as `load_model`."""
-    return load_model(model, options=options)
+def model_of_process(models: tuple[Path | str, ...], options: InferenceOptions) -> Model:
+    """The model, or ensemble, of a process that does subjects for another, loaded once; errors as `load_models`."""
+    return load_models(models, options=options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,13 @@ class SynthesisTask:
     """One subject: read the sources, predict, write image and sidecar."""
 
     def __init__(
-        self, model: Model, source: Path | str, options: InferenceOptions, out: Path, prepare: bool | None, fresh: bool
+        self,
+        model: Model,
+        source: tuple[Path | str, ...],
+        options: InferenceOptions,
+        out: Path,
+        prepare: bool | None,
+        fresh: bool,
     ) -> None:
         """Take the arguments of `infer`, and the model that `source` and `options` give."""
         self._own: Model | None = model
@@ -108,7 +115,7 @@ class SynthesisTask:
         return _row(item, sidecar) if whole and hashes == sidecar.source_sha256 else None
 
     def read(self, item: InferenceCase) -> _Loaded:
-        raw = read_raw_subject(item.row, self._model.spec.sources)
+        raw = read_raw_subject(item.row, self._used(item))
         decision = decide(raw, self._model.spec, self._prepare)
         if self._model.spec.preparation is not None:
             log.info("%s: %s", item.row.name, decision.sentence)
@@ -143,7 +150,7 @@ class SynthesisTask:
 
     def inputs(self, item: InferenceCase) -> dict[str, Path]:
         """The images that `read` reads, by column; errors as `ManifestRow.path`."""
-        columns = [*self._model.spec.sources, *(["mask"] if "mask" in item.row.paths else [])]
+        columns = [*self._used(item), *(["mask"] if "mask" in item.row.paths else [])]
         return {column: item.row.path(column) for column in columns}
 
     def into(self, out: Path) -> SynthesisTask:
@@ -151,6 +158,9 @@ class SynthesisTask:
         other = copy(self)
         other._out, other._own = out, self._own
         return other
+
+    def _used(self, item: InferenceCase) -> tuple[Source, ...]:
+        return self._model.used_sources(item.row.paths)
 
     def _image(self, item: InferenceCase) -> Path:
         return self._out / item.output
@@ -192,21 +202,24 @@ class SynthesisTask:
 
     def _sidecar(self, item: InferenceCase, result: _Synthesized, prediction: Prediction) -> PredictionSidecar:
         spec, plan, decision = self._model.spec, prediction.plan, result.loaded.decision
+        used = self._used(item)
         subject, session = item.key
         novelty = prediction.out_of_distribution
         return PredictionSidecar(
             Description=NOTICE,
-            Sources=tuple(item.row.path(contrast).name for contrast in spec.sources),
-            source_path_sha256={contrast: hash_path(item.row.path(contrast)) for contrast in spec.sources},
+            Sources=tuple(item.row.path(contrast).name for contrast in used),
+            source_path_sha256={contrast: hash_path(item.row.path(contrast)) for contrast in used},
             subject_id=subject,
             session_id=session,
             sources=spec.sources,
+            sources_used=used if spec.optional_sources else (),
             target=spec.target,
             intensity_scale=spec.intensity_scale,
             data_range=spec.data_range,
             mask_kind=spec.mask.kind,
             mask_rule=prediction.mask.rule,
             model_sha256=self._model.sha256,
+            member_sha256=self._model.member_sha256,
             settings=self._model.settings,
             engine=result.engine,
             precision=self._model.settings.precision,

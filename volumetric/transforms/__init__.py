@@ -20,6 +20,7 @@ from volumetric.transforms.augmentation import RandAppearanced
 from volumetric.transforms.errors import unwrapped_errors
 from volumetric.transforms.load import LoadSubjectd, NiftiReader
 from volumetric.transforms.mask import BrainMaskd, RegionMaskd
+from volumetric.transforms.missing import RandMissingd
 from volumetric.transforms.normalize import NormalizeInMaskd, learn_in_mask
 from volumetric.transforms.simulate import PrepareLabelMapd, RandSimulatePaird
 from volumetric.transforms.space import ToModelSpaced
@@ -31,6 +32,7 @@ __all__ = [
     "NormalizeInMaskd",
     "PrepareLabelMapd",
     "RandAppearanced",
+    "RandMissingd",
     "RandSimulatePaird",
     "RegionMaskd",
     "ToModelSpaced",

@@ -15,7 +15,7 @@ from monai.transforms import (
     RandSimulateLowResolutiond,
 )
 
-from volumetric.config.run import AugmentationConfig
+from volumetric.config.augmentation import AugmentationConfig
 
 _SOMETIMES = AugmentationConfig(
     bias_probability=0.3,
