@@ -87,7 +87,7 @@ def infer(
             command="infer",
             arguments={
                 "inputs": inputs,
-                "model": model,
+                "model": _place(model),
                 "split": split,
                 "named": named,
                 "options": options,
