@@ -22,7 +22,7 @@ RETIRED = {
     "contenders?": "method",
     "verdicts?": "finding or grade",
     "health": "alignment and identity",
-    "(?:ran|runs?|running) dry": "patience is exhausted",
+    "(?<!dry )(?:ran|runs?|running) dry": "patience is exhausted",
     "one pass will do": "prefer the whole volume",
     "may see whole heads?": "is window independent",
 }

@@ -73,8 +73,9 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequenc
     Floats keep nine significant digits, more than float32 holds. Text that a spreadsheet would take for a formula gets
     an apostrophe in front, which `read_cells` takes away again.
     """
-    rows = list(rows)
-    columns = list(columns or dict.fromkeys(key for row in rows for key in row))
+    if not columns:
+        rows = list(rows)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
     write_text(path, _csv_text(rows, columns, header=True))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import brain_pair, oblique_affine
-from volumetric.evaluation.identity import BlockMeans, block_means, find_swap
+from volumetric.evaluation.identity import BlockMeans, _correlation, _correlations, block_means, find_swaps
 
 
 def test_blocks_hold_the_mean_of_what_lies_in_them_in_any_orientation():
@@ -33,9 +33,39 @@ def test_only_a_clear_resemblance_to_another_subject_is_a_swap():
     blocks = np.arange(200, dtype=np.int32)
     a, b, noise = rng.normal(size=(3, 200)).astype(np.float32)
     cohort = {"a": BlockMeans(blocks, a, 0.9 * b + 0.1 * noise), "b": BlockMeans(blocks, b, b + 3 * noise)}
-    assert "the truth of b (r = 0.9" in find_swap("a", cohort)
-    assert find_swap("b", cohort) is None
+    swaps = find_swaps(cohort)
+    assert list(swaps) == ["a"]
+    assert "the truth of b (r = 0.9" in swaps["a"]
     cohort["b"] = BlockMeans(blocks, b, noise)
-    assert find_swap("b", cohort) is None  # like no truth: poor, not swapped
+    assert list(find_swaps(cohort)) == ["a"]  # like no truth: poor, not swapped
     cohort["b"] = BlockMeans(blocks, b, np.ones_like(b))
-    assert find_swap("b", cohort) is None
+    assert list(find_swaps(cohort)) == ["a"]
+
+
+def test_all_correlations_at_once_are_those_of_pairs(monkeypatch):
+    monkeypatch.setattr("volumetric.evaluation.identity._ROWS", 3)
+    rng = np.random.default_rng(1)
+    cohort = []
+    for number in range(8):
+        blocks = np.sort(rng.choice(90, 60, replace=False)).astype(np.int32)
+        truth, prediction = (1000 + rng.normal(size=(2, 60))).astype(np.float32)
+        cohort.append(BlockMeans(blocks, truth, prediction * (number != 5)))
+    cohort.append(BlockMeans(np.arange(7, dtype=np.int32), *rng.normal(size=(2, 7)).astype(np.float32)))
+    one_by_one = np.array([[_correlation(a, b) for b in cohort] for a in cohort])
+    assert not one_by_one[5].any()  # flat
+    assert not one_by_one[8].any()  # too few blocks
+    assert _correlations(cohort, cohort) == pytest.approx(one_by_one, abs=1e-4)
+
+
+def test_a_swap_in_a_large_cohort_is_found_across_the_chunks(monkeypatch):
+    monkeypatch.setattr("volumetric.evaluation.identity._ROWS", 4)
+    rng = np.random.default_rng(2)
+    blocks = np.arange(300, dtype=np.int32)
+    truths = rng.normal(size=(11, 300)).astype(np.float32)
+    cohort = {f"s{n}": BlockMeans(blocks, truth, truth) for n, truth in enumerate(truths)}
+    for own, other in ((1, 9), (9, 1), (10, 0)):
+        cohort[f"s{own}"] = BlockMeans(blocks, truths[own], truths[other])
+    swaps = find_swaps(cohort)
+    assert {name: sentence.split("truth of ")[1].split()[0] for name, sentence in swaps.items()} == {
+        "s1": "s9", "s9": "s1", "s10": "s0",
+    }  # fmt: skip

@@ -237,11 +237,14 @@ def start(call):
 
 
 def assert_killed_training_ends_whole(kills, steps, subjects, folder):
-    """Kill one of two workers at random moments after progress; torchrun starts both again."""
+    """Kill one of two workers at random moments after progress; torchrun starts both again.
+
+    Some restarts are spare: on a busy machine the ranks may fail to connect, and are started once more.
+    """
     overrides, moments = [f"optim.num_steps={steps}", "checkpoint_every_s=0"], random.Random(kills)
     train_on(2, subjects, resolve(TINY, [*SHARED, *overrides]), folder / "whole")
     out = folder / "killed"
-    process = start([*torchrun(kills), *command(subjects, out, *overrides)])
+    process = start([*torchrun(kills + 5), *command(subjects, out, *overrides)])
     for _ in range(kills):
         before = num_rows(out)
         wait_until(lambda before=before: num_rows(out) > before and len(workers(process)) == 2, process)
@@ -249,7 +252,7 @@ def assert_killed_training_ends_whole(kills, steps, subjects, folder):
         os.kill(moments.choice(workers(process)), signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert len(re.findall(r"from step [1-9]\d* of", said)) == kills
+    assert len(re.findall(r"from step [1-9]\d* of", said)) >= kills
     assert (out / "history.csv").read_text() == (folder / "whole" / "history.csv").read_text()
     sums = {hash_file(folder / name / "model" / "model.safetensors") for name in ("whole", "killed")}
     assert len(sums) == 1

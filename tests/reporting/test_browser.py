@@ -295,3 +295,35 @@ def test_everything_that_can_be_operated_has_a_name(page):
     assert all(b - a <= 1 for a, b in pairwise(levels))
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_very_many_subjects_are_paged_and_their_spread_is_drawn(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("volumetric.reporting.table.MANY_SUBJECTS", 400)
+    folder = write_evaluation(tmp_path / "many", ["one"], images=False)
+    write_table(folder / "per_subject.csv", [row for n in range(450) for row in rows_of(f"s{n:03d}", n % 20)])
+    tab = browser.new_page()
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(report(folder, viewer="none").path.as_uri())
+    assert len(names(tab)) == 200
+    assert tab.locator("#table-pages span").inner_text() == "page 1 of 3"
+    tab.get_by_role("button", name="Next rows").click()
+    tab.get_by_role("button", name="Next rows").click()
+    assert names(tab) == [f"s{n}" for n in range(400, 450)]
+    assert tab.get_by_role("button", name="Next rows").is_disabled()
+    assert tab.locator("#table-method option").all_inner_texts() == ["model"]
+    tab.evaluate("goToSubject(205)")
+    assert tab.locator("#table-pages span").inner_text() == "page 2 of 3"
+    assert tab.locator("#subject-table tr.on").get_attribute("data-subject") == "205"
+    tab.fill("#table-filter", "s04")
+    assert names(tab) == [f"s{n:03d}" for n in range(40, 50)]
+    assert tab.locator("#table-pages").is_hidden()
+    assert tab.locator("#distribution-plot .dot").count() == 0
+    assert tab.locator("#distribution-plot g").count() == 3  # every method, though the table has the model alone
+    assert tab.locator("#distribution-plot .bin").count() == 3 * 20  # 20 different values in 40 bins
+    tab.select_option("#distribution-region", "wm")
+    assert tab.locator("#distribution-plot .bin").count() == 3 * 20
+    assert tab.locator("#agreement-plots .dot").count() == 0
+    assert tab.locator("#agreement-plots .bin").count() > 30
+    assert said == []

@@ -1,7 +1,10 @@
 """Warnings about the scores."""
 
+from types import SimpleNamespace
+
 from tests.reporting.conftest import evaluated, rows_of, summary_of, write_evaluation
-from volumetric.reporting.notes import warnings
+from volumetric.records.table import SessionKey
+from volumetric.reporting.notes import _sidecar_warnings, warnings
 from volumetric.reporting.results import read_results
 
 
@@ -29,3 +32,12 @@ def test_a_sidecar_of_another_program_is_a_note_and_no_error(tmp_path):
     (sentence,) = [text for text in warnings(read_results(tmp_path)) if "Sidecar" in text]
     assert sentence.startswith("Sidecars of predictions that cannot be read: 1; the first because of ")
     assert "prediction.json: format_version is None" in sentence
+
+
+def test_very_many_warnings_of_sidecars_are_counted_by_kind():
+    texts = {f"s{n}": "looks like noise: r = 0.1" if n % 3 else f"a rare thing: {n}" for n in range(60)}
+    sidecars = {SessionKey(name): SimpleNamespace(warnings=(text,)) for name, text in texts.items()}
+    assert _sidecar_warnings(SimpleNamespace(sidecars=sidecars)) == [
+        "20 subjects, the first is s0: a rare thing: 0",
+        "40 subjects, the first is s1: looks like noise: r = 0.1",
+    ]

@@ -14,7 +14,7 @@ from volumetric.batch.subjects import Outcome
 from volumetric.config.choices import Device
 from volumetric.errors import InputError
 from volumetric.evaluation.baselines import TrainingIntensities, pool_training
-from volumetric.evaluation.identity import BlockMeans, find_swap
+from volumetric.evaluation.identity import BlockMeans, find_swaps
 from volumetric.evaluation.predictions import PredictionSet, check_scale, open_predictions
 from volumetric.evaluation.scoring import ScoringSettings, ScoringTask
 from volumetric.evaluation.tables import MEASURED, write_evaluation
@@ -216,9 +216,10 @@ def _without_swaps(
         for row, outcome in zip(rows, outcomes, strict=True)
         if outcome.status != "failed"
     }
+    swaps = find_swaps(cohort)
     checked = []
     for row, outcome in zip(rows, outcomes, strict=True):
-        swap = find_swap(row.name, cohort) if row.name in cohort else None
+        swap = swaps.get(row.name)
         if swap is None:
             checked.append(outcome)
         else:

@@ -93,7 +93,7 @@ class TableRow(BaseModel):
     @classmethod
     def write_table(cls, path: Path, rows: Iterable[Self], columns: Sequence[str] | None = None) -> None:
         """Write a table, whole or not at all; the columns are the given ones, else those of the fields."""
-        write_csv(path, [row.to_cells() for row in rows], columns or list(cls.model_fields))
+        write_csv(path, (row.to_cells() for row in rows), columns or list(cls.model_fields))
 
 
 class SessionKey(NamedTuple):

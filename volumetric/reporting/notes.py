@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from volumetric.records.scores import MODEL
 from volumetric.reporting.results import EvaluationResults
+
+_MANY_WARNINGS = 50
 
 
 def warnings(results: EvaluationResults) -> list[str]:
@@ -37,4 +41,12 @@ def _mask_rules(results: EvaluationResults) -> list[str]:
 
 
 def _sidecar_warnings(results: EvaluationResults) -> list[str]:
-    return [f"{key.name}: {text}" for key, sidecar in results.sidecars.items() for text in sidecar.warnings]
+    """One sentence each, or where there are many, one for each kind: the words up to the colon."""
+    every = [(key.name, text) for key, sidecar in results.sidecars.items() for text in sidecar.warnings]
+    if len(every) <= _MANY_WARNINGS:
+        return [f"{name}: {text}" for name, text in every]
+    first: dict[str, tuple[str, str]] = {}
+    for name, text in every:
+        first.setdefault(text.partition(":")[0], (name, text))
+    counts = Counter(text.partition(":")[0] for _, text in every)
+    return [f"{counts[kind]} subjects, the first is {name}: {text}" for kind, (name, text) in first.items()]

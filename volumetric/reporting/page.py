@@ -95,6 +95,7 @@ def render(results: EvaluationResults, sections: Sequence[SubjectSection], *, ni
         scores={row.key: row.metrics for row in scored},
         sections=sections,
         num_scored=len(scored),
+        many=bool(data.table.spreads),
         agreements=data.agreements,
         curve_panels=data.curves.panels,
         sparsification_panels=data.sparsification.panels,

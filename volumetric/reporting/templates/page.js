@@ -29,7 +29,7 @@ function goToSubject(index) {
   }
   document.getElementById("table-filter").value = "";
   table.words = [];
-  drawTable();
+  drawTable(index);
   const row = document.querySelector(`#subject-table tr[data-subject="${index}"]`);
   row.classList.add("on");
   row.scrollIntoView({ block: "center" });
@@ -91,6 +91,7 @@ function prepareTable() {
   region.addEventListener("change", () => ((table.region = region.value), drawTable()));
   document.getElementById("table-filter").addEventListener("input", (event) => {
     table.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+    table.page = 0;
     drawTable();
   });
   drawTable();

@@ -17,6 +17,8 @@ function shape(tag, attributes = {}, text = "") {
   return made;
 }
 
+const MANY = Object.keys(DATA.table.spreads).length > 0; // subjects: then spreads are drawn, not points
+
 const isNumber = (value) => value !== null && Number.isFinite(Number(value));
 
 function show(value, unit = "") {
@@ -108,11 +110,22 @@ function nameable(made, dots, textOf) {
   });
 }
 
+/** A method's values, and their spread; no spread without a finite value. */
+function rowOf(method, values) {
+  const sorted = values.filter(isNumber).map(Number).sort((a, b) => a - b);
+  if (!sorted.length) return { method, values };
+  const [q1, median, q3] = [0.25, 0.5, 0.75].map((q) => quantile(sorted, q));
+  const inside = sorted.filter((value) => value >= q1 - 1.5 * (q3 - q1) && value <= q3 + 1.5 * (q3 - q1));
+  return { method, values, spread: { n: sorted.length, least: sorted[0], q1, median, q3, most: sorted.at(-1), low: inside[0], high: inside.at(-1) } };
+}
+
 function drawDistribution(holder, metricName, region) {
   const metric = metricCalled(metricName);
-  const rows = DATA.table.methods
-    .map((method) => ({ method, values: (DATA.table.values[method][region] ?? {})[metricName] ?? [] }))
-    .filter((row) => row.values.some(isNumber));
+  const methods = MANY ? Object.keys(DATA.table.spreads) : DATA.table.methods;
+  const at = (tree, method) => ((tree[method] ?? {})[region] ?? {})[metricName];
+  const rows = methods
+    .map((method) => (MANY ? { method, values: [], spread: at(DATA.table.spreads, method) } : rowOf(method, at(DATA.table.values, method) ?? [])))
+    .filter((row) => row.spread);
   if (!rows.length) {
     holder.replaceChildren(element("p", { class: "empty" }, "No subject has a finite value of this metric in this region."));
     return;
@@ -120,7 +133,7 @@ function drawDistribution(holder, metricName, region) {
   const narrow = holder.clientWidth < 620, gutter = narrow ? 8 : 236, pitch = narrow ? 84 : 62, top = narrow ? 20 : 4;
   const height = top + rows.length * pitch + 40;
   const [made, width] = canvas(holder, height, `${metric.label} of every subject and method in ${region}. Arrow keys name the subjects.`);
-  const x = axis(rows.flatMap((row) => row.values.filter(isNumber).map(Number)), gutter + 8, width - 16);
+  const x = axis(rows.flatMap(({ spread }) => [spread.least, spread.most]), gutter + 8, width - 16);
   for (const [value, label] of x.ticks) {
     made.append(shape("line", { class: "grid", x1: x.at(value), x2: x.at(value), y1: 0, y2: height - 32 }));
     made.append(shape("text", { x: x.at(value), y: height - 12, "text-anchor": "middle" }, label));
@@ -129,21 +142,24 @@ function drawDistribution(holder, metricName, region) {
   rows.forEach((row, index) => {
     const middle = top + index * pitch + pitch / 2, box = middle - 13, strip = middle + 13; // box above, points below
     const group = shape("g", { class: row.method === "model" ? "" : "rest" });
-    const sorted = row.values.filter(isNumber).map(Number).sort((a, b) => a - b);
-    const [q1, median, q3] = [0.25, 0.5, 0.75].map((q) => quantile(sorted, q));
-    const inside = sorted.filter((value) => value >= q1 - 1.5 * (q3 - q1) && value <= q3 + 1.5 * (q3 - q1));
+    const { n, q1, median, q3, low, high, least, most, counts } = row.spread;
     group.append(shape("text", { class: "label", x: narrow ? gutter : gutter - 12, y: narrow ? middle - 30 : middle + 4, "text-anchor": narrow ? "start" : "end" },
       row.method.replaceAll("_", " ")));
     group.lastChild.append(shape("tspan", { dx: 10 }, show(median, metric.unit)));
-    if (sorted.length > 2) {
-      group.append(shape("line", { class: "whisker", x1: x.at(inside[0]), x2: x.at(inside.at(-1)), y1: box, y2: box }));
+    if (n > 2) {
+      group.append(shape("line", { class: "whisker", x1: x.at(low), x2: x.at(high), y1: box, y2: box }));
       group.append(shape("rect", { class: "box", x: x.at(q1), width: Math.max(1, x.at(q3) - x.at(q1)), y: box - 8, height: 16, rx: 3 }));
     }
     group.append(shape("line", { class: "middle", x1: x.at(median), x2: x.at(median), y1: box - 8, y2: box + 8 }));
+    (counts ?? []).forEach((count, bin) => {
+      const [left, right] = [bin, bin + 1].map((edge) => x.at(least + ((most - least) * edge) / counts.length));
+      const tall = (26 * count) / Math.max(...counts);
+      if (count) group.append(shape("rect", { class: "bin", x: left, width: Math.max(1, right - left), y: strip + 13 - tall, height: tall }));
+    });
     row.values.forEach((value, subject) => {
       if (!isNumber(value)) return;
-      const spread = sorted.length > 2 ? (((subject * 0.618034) % 1) - 0.5) * 24 : 0; // golden ratio: even and repeatable
-      const dot = shape("circle", { class: "dot", cx: x.at(Number(value)), cy: strip + spread, r: sorted.length > 60 ? 3.2 : 4.6, "data-subject": subject, "data-method": row.method });
+      const spread = n > 2 ? (((subject * 0.618034) % 1) - 0.5) * 24 : 0; // golden ratio: even and repeatable
+      const dot = shape("circle", { class: "dot", cx: x.at(Number(value)), cy: strip + spread, r: n > 60 ? 3.2 : 4.6, "data-subject": subject, "data-method": row.method });
       group.append(dot);
       if (index === 0) dots.push([Number(value), dot]);
     });
@@ -168,6 +184,21 @@ function frame(holder, height, label, xs, ys, xLabel) {
   return [made, width, x, y];
 }
 
+/** Squares of 6 pixels, the darker the more points lie in them; returns no points. */
+function drawDensity(made, points) {
+  const counts = new Map();
+  for (const point of points) {
+    const square = point.map((place) => Math.floor(place / 6) * 6).join();
+    counts.set(square, (counts.get(square) ?? 0) + 1);
+  }
+  const most = Math.max(...counts.values());
+  for (const [square, count] of counts) {
+    const [left, upper] = square.split(",");
+    made.append(shape("rect", { class: "bin", x: left, y: upper, width: 6, height: 6, "fill-opacity": 0.15 + 0.85 * (count / most) }));
+  }
+  return [];
+}
+
 function drawAgreement(holder, agreement) {
   const { means, differences, bias, lower, upper } = agreement;
   const lines = [bias, lower, upper].filter(isNumber);
@@ -177,7 +208,7 @@ function drawAgreement(holder, agreement) {
   const [made, width, x, y] = frame(plot, 250, label, means, [...differences, ...lines, 0], "mean of truth and prediction");
   made.append(shape("line", { class: "zero", x1: 52, x2: width - 12, y1: y.at(0), y2: y.at(0) }));
   lines.forEach((value, index) => made.append(shape("line", { class: index ? "limit" : "bias", x1: 52, x2: width - 12, y1: y.at(value), y2: y.at(value) })));
-  const dots = means.map((mean, index) => {
+  const dots = MANY ? drawDensity(made, means.map((mean, index) => [x.at(mean), y.at(differences[index])])) : means.map((mean, index) => {
     const subject = DATA.table.subjects.findIndex(({ name }) => name === agreement.subjects[index]);
     const dot = shape("circle", { class: "dot", cx: x.at(mean), cy: y.at(differences[index]), r: means.length > 60 ? 3.2 : 4.6, "data-subject": subject, "data-index": index });
     made.append(dot);

@@ -1,7 +1,8 @@
 "use strict";
 // The table of every subject: choice of method and region, filter of rows, sorting by columns.
 
-const table = { method: DATA.table.methods[0], region: DATA.region, key: "", descending: false, words: [] };
+const table = { method: DATA.table.methods[0], region: DATA.region, key: "", descending: false, words: [], page: 0 };
+const PAGE_ROWS = 200;
 
 function tableColumns() {
   const values = (DATA.table.values[table.method] ?? {})[table.region] ?? {};
@@ -22,7 +23,8 @@ function compare(a, b, descending) {
   return descending ? -order : order;
 }
 
-function drawTable() {
+/** Draws the page of the table that was chosen, or the one with the subject `index`. */
+function drawTable(index) {
   const columns = tableColumns();
   const holder = document.getElementById("subject-table");
   const header = element("tr");
@@ -32,6 +34,7 @@ function drawTable() {
     button.addEventListener("click", () => {
       table.descending = table.key === column.key && !table.descending;
       table.key = column.key;
+      table.page = 0;
       drawTable();
       holder.querySelector("th[aria-sort] button").focus({ preventScroll: true });
     });
@@ -48,7 +51,13 @@ function drawTable() {
     .filter((index) => table.words.every((word) => textOf(index).includes(word)))
     .sort((a, b) => DATA.table.subjects[a].failed - DATA.table.subjects[b].failed || compare(sortBy(a), sortBy(b), table.descending) || a - b);
 
-  holder.tBodies[0].replaceChildren(...rows.map((index) => {
+  const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
+  if (index !== undefined) table.page = Math.floor(rows.indexOf(index) / PAGE_ROWS);
+  table.page = Math.min(table.page, pages - 1);
+  const first = table.page * PAGE_ROWS;
+  drawPages(pages);
+
+  holder.tBodies[0].replaceChildren(...rows.slice(first, first + PAGE_ROWS).map((index) => {
     const subject = DATA.table.subjects[index];
     const name = subject.shown ? element("button", { type: "button", class: "link" }, subject.name) : subject.name;
     if (subject.shown) name.addEventListener("click", () => goToSubject(index));
@@ -70,4 +79,16 @@ function drawTable() {
   }
   holder.tFoot.replaceChildren(foot);
   document.getElementById("table-count").textContent = `${rows.length} of ${DATA.table.subjects.length} subjects`;
+}
+
+function drawPages(pages) {
+  const holder = document.getElementById("table-pages");
+  holder.hidden = pages < 2;
+  const turn = (label, by) => {
+    const button = element("button", { type: "button" }, label);
+    button.disabled = table.page + by < 0 || table.page + by >= pages;
+    button.addEventListener("click", () => ((table.page += by), drawTable()));
+    return button;
+  };
+  holder.replaceChildren(turn("Previous rows", -1), element("span", {}, `page ${table.page + 1} of ${pages}`), turn("Next rows", 1));
 }
