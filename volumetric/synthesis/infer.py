@@ -87,7 +87,7 @@ def infer(
             command="infer",
             arguments={
                 "inputs": inputs,
-                "model": _place(model),
+                "model": models,
                 "split": split,
                 "named": named,
                 "options": options,
