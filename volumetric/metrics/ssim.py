@@ -216,8 +216,7 @@ def _centers(pair: VolumePair, data_range: float) -> tuple[list[float], bool]:
         return [0.0, 0.0], True
     centers = [average(volume[inside]) for volume in coarse]
     shares = [
-        average((volume[inside] - center).abs() <= data_range)
-        for volume, center in zip(coarse, centers, strict=True)
+        average((volume[inside] - center).abs() <= data_range) for volume, center in zip(coarse, centers, strict=True)
     ]
     return centers, min(shares) > _NEAR_SHARE and max(map(abs, centers)) < _FAR_RANGES * data_range
 
