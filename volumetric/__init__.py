@@ -11,6 +11,7 @@ holds the MONAI transforms.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from volumetric.preparation.prepare import prepare
     from volumetric.reporting.report import report
     from volumetric.synthesis.infer import infer
+
+# Torch's products of matrices (Intel's MKL) then have the same last bits on any number of threads, at the same speed.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 _HOMES = {
     "InferenceOptions": "volumetric.config.inference",

@@ -34,7 +34,7 @@ class ManifestError(InputError):
     """A manifest that cannot be used; the message lists every problem found."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """One session of one subject.
 

@@ -10,7 +10,7 @@ from volumetric.config.network import DynUNetConfig, SeedUNetConfig, SegResNetCo
 from volumetric.imaging.nifti import Image
 from volumetric.model.engines import EngineError, NetworkRunner, choose_engine, openvino
 from volumetric.model.folder import load_model
-from volumetric.model.networks import build_network
+from volumetric.model.networks import build_network, channels_last
 from volumetric.model.options import resolve_options
 from volumetric.model.predict import Model
 
@@ -45,6 +45,22 @@ def test_openvino_computes_what_torch_computes_for_windows_of_any_shape(name):
         with torch.inference_mode():
             expected = net(windows)
         torch.testing.assert_close(run(windows), expected, atol=1e-4 * float(expected.std()), rtol=0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_issue_17_23_torch_gives_the_same_bytes_on_any_number_of_threads(name):
+    """A convolution of one voxel is another library's on one thread than on several; so are the sums of a norm."""
+    run = engine(channels_last(network(NETWORKS[name])), "torch")
+    windows = torch.randn((1, 1, 32, 40, 48), generator=torch.Generator().manual_seed(1))
+    threads, outputs = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            with torch.inference_mode():
+                outputs.append(run(windows))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
 
 
 def test_a_network_that_openvino_cannot_have_runs_in_torch_and_that_is_said_once(caplog):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from volumetric.model.folder import load_model
@@ -35,7 +33,7 @@ def files(tmp_path):
 def test_file_names_say_who_it_is(files, spec, file, subject, output):
     (found,) = find_cases(files(file), spec)
     assert found.row.name == subject
-    assert found.output == Path(output)
+    assert found.output == output
 
 
 def test_a_folder_is_searched_for_the_source_contrast_alone(files, spec, tmp_path):

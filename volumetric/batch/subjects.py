@@ -55,7 +55,7 @@ class SubjectTask(Protocol[ItemT, LoadedT, ResultT, RecordT]):
         """Write the outputs, each whole or not at all, and return the subject's record."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome(Generic[RecordT]):
     """The end of one subject's processing.
 

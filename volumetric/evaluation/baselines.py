@@ -51,9 +51,10 @@ class TrainingIntensities:
 
     def add(self, source: NDArray[np.float64], target: NDArray[np.float64]) -> None:
         """Add the voxels of one subject's mask, each `(N,)`."""
-        powers = np.vander(source, 4, increasing=True)
-        self.moments += powers.T @ powers
-        self.cross += powers.T @ target
+        # By sums, since the last bits of a product of matrices depend on the number of threads.
+        powers = np.vander(source, 7, increasing=True).T.copy()
+        self.moments += powers.sum(axis=1)[np.add.outer(np.arange(4), np.arange(4))]
+        self.cross += (powers[:4] * target).sum(axis=1)
         self.target.add(target)
         self.num_subjects += 1
 

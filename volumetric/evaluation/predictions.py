@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import escape
+from itertools import accumulate
 from pathlib import Path
 from string import Formatter
 
@@ -59,7 +60,7 @@ class PredictionSet:
                 matches[row.key] = file = self.find(row)
                 owners.setdefault(file, []).append(row)
             except PredictionsError as error:
-                matches[row.key] = error
+                matches[row.key] = error.with_traceback(None)
         for file, named in owners.items():
             if len(named) > 1:
                 names = " and ".join(row.name for row in named)
@@ -100,7 +101,11 @@ class PredictionSet:
         return file
 
     def _by_name(self, row: ManifestRow) -> Path:
-        files = [file for file in self._all_images if _names(file, row)]
+        subject, session = row.subject_id.removeprefix("sub-"), row.session_id.removeprefix("ses-")
+        plain = subject + (f"_{session}" if session else "")
+        bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+        exact = [file for file in self._named.get(plain, []) if stem(file) == plain]
+        files = sorted({*self._named.get(bids, []), *exact})
         if len(files) != 1:
             named = f"{len(files)} files are ({', '.join(f.name for f in files[:3])})" if files else "no file is"
             raise PredictionsError(
@@ -118,8 +123,13 @@ class PredictionSet:
         return files[0]
 
     @cached_property
-    def _all_images(self) -> list[Path]:
-        return self._images("**/*.nii*")
+    def _named(self) -> dict[str, list[Path]]:
+        """All images, by the beginnings of their names that end at an underscore, and by the whole names."""
+        named: dict[str, list[Path]] = {}
+        for file in self._images("**/*.nii*"):
+            for name in accumulate(stem(file).split("_"), "{}_{}".format):
+                named.setdefault(name, []).append(file)
+        return named
 
     def _images(self, pattern: str) -> list[Path]:
         return [
@@ -227,12 +237,3 @@ def check_scale(scale: str) -> str:
     except ValueError:
         pass
     raise PredictionsError(f"--prediction-scale {scale}: expected reference, own-median or a positive number")
-
-
-def _names(path: Path, row: ManifestRow) -> bool:
-    """True for a file that is named for this subject and session."""
-    name, subject = stem(path), row.subject_id.removeprefix("sub-")
-    session = row.session_id.removeprefix("ses-")
-    bids = f"sub-{subject}" + (f"_ses-{session}" if session else "")
-    plain = subject + (f"_{session}" if session else "")
-    return name in (bids, plain) or name.startswith(f"{bids}_")

@@ -103,10 +103,10 @@ class ScoringTask:
         return item.name
 
     def finished(self, item: ManifestRow) -> SubjectScores | None:
+        prediction = self._prediction_file(item)
         scores = None if self._fresh else SubjectScores.read_if_usable(self._file(item))
         if scores is None or (scores.subject_id, scores.session_id) != item.key:
             return None
-        prediction = self._prediction_file(item)
         sha256 = {column: hash_file(path) for column, path in self._scans(item, prediction).items()}
         return scores if scores.fingerprint == self._fingerprint(sha256, hash_file(prediction)) else None
 
@@ -277,7 +277,7 @@ class ScoringTask:
     def _prediction_file(self, item: ManifestRow) -> Path:
         match = self._predictions[item.key]
         if isinstance(match, PredictionsError):
-            raise match
+            raise PredictionsError(str(match))  # anew: an error that is kept would keep all that raised it
         return match
 
     def _file(self, item: ManifestRow) -> Path:

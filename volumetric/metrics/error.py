@@ -6,7 +6,7 @@ of metrics uses the formulas, so that the voxels of a region are gathered once f
 
 import math
 
-from volumetric.metrics.pair import Volume, Voxels, check_data_range, select
+from volumetric.metrics.pair import Volume, Voxels, average, check_data_range, select, total
 
 
 def mae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -135,12 +135,12 @@ def psnr_db(truth: Volume, prediction: Volume, *, data_range: float, mask: Volum
 
 def mae_of(voxels: Voxels) -> float:
     """mean |e|."""
-    return float(voxels.error.abs().mean())
+    return average(voxels.error.abs())
 
 
 def mse_of(voxels: Voxels) -> float:
     """mean e^2."""
-    return float(voxels.error.square().mean())
+    return average(voxels.error.square())
 
 
 def rmse_of(voxels: Voxels) -> float:
@@ -150,13 +150,13 @@ def rmse_of(voxels: Voxels) -> float:
 
 def bias_of(voxels: Voxels) -> float:
     """mean e."""
-    return float(voxels.error.mean())
+    return average(voxels.error)
 
 
 def rmae_of(voxels: Voxels) -> float:
     """sum |e| / sum |truth|, NaN where the truth is zero everywhere."""
-    truth_sum = float(voxels.truth.abs().sum())
-    return float(voxels.error.abs().sum()) / truth_sum if truth_sum > 0 else math.nan
+    truth_sum = total(voxels.truth.abs())
+    return total(voxels.error.abs()) / truth_sum if truth_sum > 0 else math.nan
 
 
 def nrmse_of(voxels: Voxels, data_range: float) -> float:
@@ -184,12 +184,12 @@ def psnr_affine_fit_db_of(voxels: Voxels, data_range: float) -> float:
     An oracle, not a score: it sees the truth. Next to the plain PSNR it tells how much of the error is a
     global scale or offset. An exactly affine prediction gives inf or, by rounding, some 300 dB.
     """
-    truth = voxels.truth - voxels.truth.mean()
-    prediction = voxels.prediction - voxels.prediction.mean()
+    truth = voxels.truth - average(voxels.truth)
+    prediction = voxels.prediction - average(voxels.prediction)
     # A constant prediction has no slope to fit; its mean is already taken away.
     if float(voxels.prediction.max()) > float(voxels.prediction.min()):
-        truth = truth - prediction * ((truth * prediction).sum() / prediction.square().sum())
-    return _psnr_db(float(truth.square().mean()), data_range)
+        truth = truth - prediction * (total(truth * prediction) / total(prediction.square()))
+    return _psnr_db(average(truth.square()), data_range)
 
 
 def _psnr_db(mean_squared_error: float, data_range: float) -> float:

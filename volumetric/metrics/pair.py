@@ -132,6 +132,22 @@ def ranked(values: torch.Tensor, ranks: Sequence[int]) -> list[float]:
     return [float(number) for number in values.sort().values[list(ranks)]]
 
 
+def total(values: torch.Tensor) -> float:
+    """Returns the sum in float64, the same to the last bit for any number of threads.
+
+    Torch cuts a sum of all values into a part for each thread; NumPy sums pairs of pairs in one, as exactly and in
+    about the same time.
+    """
+    if values.device.type == "cpu":
+        return float(values.numpy().sum(dtype=np.float64))
+    return float(values.sum(dtype=torch.float64))
+
+
+def average(values: torch.Tensor) -> float:
+    """Returns the mean in float64, summed as `total`; NaN of no values."""
+    return total(values) / values.numel() if values.numel() else math.nan
+
+
 def select(truth: Volume, prediction: Volume, mask: Volume | None) -> Voxels:
     """Checks a pair and its mask, and returns the voxels to score.
 

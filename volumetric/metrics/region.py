@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from volumetric.metrics import relative, similarity, texture
-from volumetric.metrics.pair import VolumePair, Voxels, gather, places, voxels_in
+from volumetric.metrics.pair import VolumePair, Voxels, average, gather, places, voxels_in
 from volumetric.metrics.ssim import ssim_and_structure_maps, uniform_ssim_map
 
 
@@ -132,7 +132,7 @@ class Region:
 
     def mean(self, values: torch.Tensor) -> float:
         """Mean of a map `(I, J, K)` over the region."""
-        return float(self._in(values).mean(dtype=torch.float64))
+        return average(self._in(values))
 
     def _in(self, values: torch.Tensor) -> torch.Tensor:
         return gather(values, self._places)

@@ -3,7 +3,7 @@
 import math
 
 from volumetric.metrics.error import rmse_of
-from volumetric.metrics.pair import Volume, Voxels, ranked, select
+from volumetric.metrics.pair import Volume, Voxels, average, ranked, select, total
 
 
 def median_ae(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -94,11 +94,11 @@ def quantiles_of(voxels: Voxels, *fractions: float) -> list[float]:
 
 def relative_mse_of(voxels: Voxels) -> float:
     """sum e^2 / sum truth^2, NaN where the truth is zero everywhere."""
-    power = float(voxels.truth.square().sum())
-    return float(voxels.error.square().sum()) / power if power > 0 else math.nan
+    power = total(voxels.truth.square())
+    return total(voxels.error.square()) / power if power > 0 else math.nan
 
 
 def nrmse_mean_of(voxels: Voxels) -> float:
     """RMSE / mean truth, NaN where that is not above zero."""
-    mean = float(voxels.truth.mean())
+    mean = average(voxels.truth)
     return rmse_of(voxels) / mean if mean > 0 else math.nan

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from volumetric.metrics.pair import Volume, Voxels, ranked, select
+from volumetric.metrics.pair import Volume, Voxels, average, ranked, select, total
 
 BINS = 64
 """Bins of each axis of the joint histogram."""
@@ -37,9 +37,9 @@ def pearson_of(voxels: Voxels) -> float:
         low, high = values.aminmax()
         if low == high:
             return math.nan
-        deviations.append(values - values.mean())
+        deviations.append(values - average(values))
     one, other = deviations
-    correlation = float(torch.dot(one, other) / (one.norm() * other.norm()))
+    correlation = total(one * other) / math.sqrt(total(one.square()) * total(other.square()))
     return min(1.0, max(-1.0, correlation))
 
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import torch
 
-from volumetric.metrics.pair import Volume, VolumePair, check_data_range, check_mask, check_pair
+from volumetric.metrics.pair import Volume, VolumePair, average, check_data_range, check_mask, check_pair
 
 WINDOW_SIGMA_VOX = 1.5
 WINDOW_RADIUS_VOX = 5
@@ -63,7 +63,7 @@ def ssim(truth: Volume, prediction: Volume, *, data_range: float, mask: Volume |
     pair = check_pair(truth, prediction)
     inside = None if mask is None else check_mask(mask, pair)
     values, _ = _maps(pair, check_data_range(data_range))
-    return float((values if inside is None else values[inside]).mean(dtype=torch.float64))
+    return average(values if inside is None else values[inside])
 
 
 def ssim_map(truth: Volume, prediction: Volume, *, data_range: float) -> torch.Tensor:
@@ -214,10 +214,9 @@ def _centers(pair: VolumePair, data_range: float) -> tuple[list[float], bool]:
     inside = (coarse[0] != 0) | (coarse[1] != 0)
     if not bool(inside.any()):
         return [0.0, 0.0], True
-    centers = [float(volume[inside].mean(dtype=torch.float64)) for volume in coarse]
+    centers = [average(volume[inside]) for volume in coarse]
     shares = [
-        float(((volume[inside] - center).abs() <= data_range).float().mean())
-        for volume, center in zip(coarse, centers, strict=True)
+        average((volume[inside] - center).abs() <= data_range) for volume, center in zip(coarse, centers, strict=True)
     ]
     return centers, min(shares) > _NEAR_SHARE and max(map(abs, centers)) < _FAR_RANGES * data_range
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from volumetric.metrics.pair import Volume, VolumePair, check_data_range, check_mask, check_pair
+from volumetric.metrics.pair import Volume, VolumePair, average, check_data_range, check_mask, check_pair, total
 from volumetric.metrics.ssim import band_matrix, ssim_and_structure_maps
 
 LOG_SIGMA_VOX = 1.5
@@ -52,7 +52,7 @@ def gradient_mae(truth: Volume, prediction: Volume, *, mask: Volume | None = Non
         MetricError: The shapes differ, a value is not finite, or the mask is not boolean or is empty.
     """
     pair, inside = _checked(truth, prediction, mask)
-    return float(gradient_error(pair)[inside].mean(dtype=torch.float64))
+    return average(gradient_error(pair)[inside])
 
 
 def power_ratio_db(truth: Volume, prediction: Volume, *, mask: Volume | None = None) -> float:
@@ -163,7 +163,7 @@ def high_pass(volume: torch.Tensor) -> torch.Tensor:
 
 def ratio_of_norms(above: torch.Tensor, below: torch.Tensor) -> float:
     """|a| / |b|; NaN where b is as good as zero."""
-    one, other = (float(torch.linalg.vector_norm(values, dtype=torch.float64)) for values in (above, below))
+    one, other = (math.sqrt(total(values.double().square())) for values in (above, below))
     return one / other if other > 1e-12 else math.nan
 
 
@@ -176,8 +176,8 @@ def seam_ratio(size: torch.Tensor, at: torch.Tensor) -> float:
     """Mean of error sizes `(N,)` at borders `(N,)` over that elsewhere; NaN where either is empty, or for 0 over 0."""
     if not bool(at.any()) or bool(at.all()):
         return math.nan
-    elsewhere = float(size[~at].mean(dtype=torch.float64))
-    here = float(size[at].mean(dtype=torch.float64))
+    elsewhere = average(size[~at])
+    here = average(size[at])
     if elsewhere == 0:
         return math.inf if here > 0 else math.nan
     return here / elsewhere
@@ -204,7 +204,7 @@ def product_of_scales(maps: list[torch.Tensor], inside: torch.Tensor) -> float:
             inside = _halved(inside.float()) >= 0.5
         if not bool(inside.any()):
             return math.nan
-        mean = float(values[inside].mean(dtype=torch.float64))
+        mean = average(values[inside])
         logarithm += weight / sum(MS_WEIGHTS) * (math.log(mean) if mean > 0 else -math.inf)
     return math.exp(logarithm)
 

@@ -61,7 +61,7 @@ class PredictionFolder:
         listed = {row.path: row for row in self._rows.values()}
         for case in cases:
             sidecar = PredictionSidecar.read_if_usable(sidecar_path(self.image(case)), silent=True)
-            row = listed.get(case.output.as_posix())
+            row = listed.get(case.output)
             if sidecar is not None:
                 owner = _other_owner(case, sidecar)
             else:
@@ -91,7 +91,7 @@ class PredictionFolder:
             if outcome.status == "ok":
                 seconds = round(outcome.seconds, 2)
                 self._timings[case.key] = TimingRow(subject_id=subject, session_id=session, seconds=seconds)
-        owners = {case.output.as_posix(): case.key for case in cases if self._rows[case.key].path}
+        owners = {case.output: case.key for case in cases if self._rows[case.key].path}
         rows = [row for row in self._rows.values() if owners.get(row.path, row.key) == row.key]
         PredictionRow.write_table(self._path / PREDICTIONS, rows)
         TimingRow.write_table(self._path / TIMINGS, self._timings.values())

@@ -21,17 +21,17 @@ class InputsError(InputError):
     """Inputs that name no scans."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InferenceCase:
     """A subject and session to synthesize from, and the path of the result.
 
     Attributes:
         row: subject, session and files.
-        output: path of the prediction, relative to the output folder.
+        output: path of the prediction, relative to the output folder; text, which a cohort of 100,000 has room for.
     """
 
     row: ManifestRow
-    output: Path
+    output: str
 
     @property
     def key(self) -> SessionKey:
@@ -131,20 +131,20 @@ def _named_row(named: Mapping[str, Path], spec: ModelSpec) -> ManifestRow:
     return ManifestRow(row.subject_id, row.session_id, paths={c: p.resolve() for c, p in named.items()})
 
 
-def _output(row: ManifestRow, spec: ModelSpec) -> Path:
+def _output(row: ManifestRow, spec: ModelSpec) -> str:
     """The BIDS derivative name; labels hold letters and digits alone."""
     subject = re.sub(r"[^A-Za-z0-9]", "", row.subject_id.removeprefix("sub-"))
     session = re.sub(r"[^A-Za-z0-9]", "", row.session_id.removeprefix("ses-"))
     if not subject:
         raise InputsError(f"subject {row.name}: no letter or digit in the name, so it can name no file; rename it")
     name = f"sub-{subject}" + (f"_ses-{session}" if session else "")
-    folder = Path(f"sub-{subject}", f"ses-{session}") if session else Path(f"sub-{subject}")
     name += "_ce-agent" if spec.target == "t1wce" else ""
-    return folder / "anat" / f"{name}_desc-synth_{_BIDS_SUFFIX[spec.target]}.nii.gz"
+    folder = f"sub-{subject}/ses-{session}" if session else f"sub-{subject}"
+    return f"{folder}/anat/{name}_desc-synth_{_BIDS_SUFFIX[spec.target]}.nii.gz"
 
 
 def _check_unique(cases: Sequence[InferenceCase]) -> None:
-    owners: dict[Path, ManifestRow] = {}
+    owners: dict[str, ManifestRow] = {}
     for case in cases:
         if case.output in owners:
             first, second = owners[case.output], case.row

@@ -270,4 +270,4 @@ def _predicted_mae(result: _Synthesized, score: float) -> float | None:
 
 
 def _row(item: InferenceCase, sidecar: PredictionSidecar) -> PredictionRow:
-    return PredictionRow.of(item.output.as_posix(), sidecar)
+    return PredictionRow.of(item.output, sidecar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def choose_engine(
         EngineError: OpenVINO is named and not installed, for a GPU, or not fit for the network.
     """
     bfloat16 = options.precision == "bfloat16"
-    torch_engine: _Maker = ("torch", lambda: in_bfloat16(network) if bfloat16 else network)
+    torch_engine: _Maker = ("torch", lambda: in_bfloat16(network) if bfloat16 else _for_any_threads(network))
     if options.engine == "torch" or (options.engine == "auto" and options.device == "cuda"):
         return NetworkRunner([torch_engine])
     if options.device == "cuda":
@@ -110,6 +111,20 @@ def in_bfloat16(network: NetworkFunction) -> NetworkFunction:
             return network(windows)
 
     return run
+
+
+def _for_any_threads(network: nn.Module) -> nn.Module:
+    """The network, whose output then does not depend on the number of threads.
+
+    Torch hands a convolution of one voxel to oneDNN on several threads, but not on one, unless it is dilated, which for
+    one voxel means nothing. Moments of groups it sums in a part for each thread, but only where channels come last.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+        if isinstance(module, nn.Conv3d) and math.prod(module.kernel_size) == 1:
+            module.dilation = (2, 2, 2)
+    return network
 
 
 def _started(maker: _Maker) -> _Maker:
