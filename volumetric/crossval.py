@@ -13,7 +13,7 @@ from typing import Literal
 
 from volumetric.cohort.split import split_rows
 from volumetric.config.inference import InferenceOptions
-from volumetric.config.preparation import RECIPE_FILE
+from volumetric.config.preparation import RECIPE_FILE, PreparationConfig
 from volumetric.config.resolve import as_yaml, with_values
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
@@ -112,29 +112,50 @@ def crossval(
     """
     manifest = read_manifest(*manifests)
     parts = _divided(manifest, config, out, folds=folds, stratify=stratify, seed=seed, validation=validation)
-    if only is not None and only not in range(len(parts)):
-        raise CrossvalError(f"--only {only}: the folds are 0 to {len(parts) - 1}")
+    chosen = _chosen(parts, only)
     if config.cache is None:
         config = with_values(config, {"cache": str(out / "cache")})
-    numbers = {row.subject_id: number for number, part in enumerate(parts) for row in part.held_out}
     settings = CrossvalSettings.of(
-        config, manifest.digest(), folds=numbers, next_fold_validates=validation, segmentation=segmentation
+        config,
+        manifest.digest(),
+        folds=_numbers(parts),
+        next_fold_validates=validation,
+        segmentation=segmentation,
     )
     with locked(out) if only is None else nullcontext():
         if fresh:
             _delete_folds(out)
         if not settings.began(out):
             settings.begin(out)
-        recipe = recipe_of(manifest)
-        for fold in parts:
-            write_manifest(fold.folder / MANIFEST, fold.rows)
-            if recipe is not None:
-                write_text(fold.folder / RECIPE_FILE, as_yaml(recipe))
-        for fold in _with_progress(parts if only is None else [parts[only]], len(parts)):
+        _write_manifests(parts, recipe_of(manifest))
+        for fold in _with_progress(chosen, len(parts)):
             _do(fold, config, segmentation=segmentation, jobs=jobs)
-        if only is not None and not all(fold.is_finished for fold in parts):
-            return None
-        return pool_evaluations([fold.folder / "metrics" for fold in parts], out / "metrics")
+        return _pooled(parts, out) if only is None or all(fold.is_finished for fold in parts) else None
+
+
+def _chosen(folds: Sequence[_Fold], only: int | None) -> Sequence[_Fold]:
+    """The folds that a call does."""
+    if only is None:
+        return folds
+    if only not in range(len(folds)):
+        raise CrossvalError(f"--only {only}: the folds are 0 to {len(folds) - 1}")
+    return [folds[only]]
+
+
+def _numbers(folds: Sequence[_Fold]) -> dict[str, int]:
+    """Subject -> number of the fold that holds it out."""
+    return {row.subject_id: number for number, fold in enumerate(folds) for row in fold.held_out}
+
+
+def _pooled(folds: Sequence[_Fold], out: Path) -> PooledScores:
+    return pool_evaluations([fold.folder / "metrics" for fold in folds], out / "metrics")
+
+
+def _write_manifests(folds: Sequence[_Fold], recipe: PreparationConfig | None) -> None:
+    for fold in folds:
+        write_manifest(fold.folder / MANIFEST, fold.rows)
+        if recipe is not None:
+            write_text(fold.folder / RECIPE_FILE, as_yaml(recipe))
 
 
 def _divided(
@@ -151,29 +172,28 @@ def _divided(
     anatomies = [replace(row, split="train", fold="") for row in manifest.rows if is_anatomy(row, config)]
     pairs = tuple(row for row in manifest.rows if not is_anatomy(row, config))
     require_images(manifest, pairs, config)
-    if folds is not None or not pairs or not all(row.fold for row in pairs):
-        number = len({row.subject_id for row in pairs}) if folds == "subject" else folds or DEFAULT_FOLDS
-        pairs = split_rows(pairs, num_folds=number, seed=seed, stratify=stratify)
-    _check_folds(pairs)
-    names = sorted({row.fold for row in pairs}, key=lambda name: (len(name), name))
-    if len(names) < 2 + validation:
-        raise CrossvalError(
-            f"{manifest.name}: {len(names)} folds leave no subject to train on; give --folds {2 + validation} or more"
-        )
+    if folds is not None or not _have_folds(pairs):
+        pairs = split_rows(pairs, num_folds=_num_folds(pairs, folds), seed=seed, stratify=stratify)
+    names = _fold_names(pairs, manifest.name, least=2 + validation)
 
-    def split(row: ManifestRow, number: int) -> str:
-        if row.fold == names[number]:
-            return "test"
-        return "val" if validation and row.fold == names[(number + 1) % len(names)] else "train"
-
-    return [
-        _Fold(out / f"fold-{number}", [*(replace(row, split=split(row, number)) for row in pairs), *anatomies])
-        for number in range(len(names))
-    ]
+    parts = []
+    for number, name in enumerate(names):
+        splits = {names[(number + 1) % len(names)]: "val" if validation else "train", name: "test"}
+        own = [replace(row, split=splits.get(row.fold, "train")) for row in pairs]
+        parts.append(_Fold(out / f"fold-{number}", [*own, *anatomies]))
+    return parts
 
 
-def _check_folds(rows: Sequence[ManifestRow]) -> None:
-    """Check that no subject is in two folds, which a manifest's own column may say."""
+def _num_folds(pairs: Sequence[ManifestRow], folds: Folds) -> int:
+    return len({row.subject_id for row in pairs}) if folds == "subject" else folds or DEFAULT_FOLDS
+
+
+def _have_folds(pairs: Sequence[ManifestRow]) -> bool:
+    return bool(pairs) and all(row.fold for row in pairs)
+
+
+def _fold_names(rows: Sequence[ManifestRow], manifest: str, *, least: int) -> list[str]:
+    """The folds in order; fewer than the least, or a subject in two, by a manifest's own column, are refused."""
     fold_of: dict[str, str] = {}
     for row in rows:
         if fold_of.setdefault(row.subject_id, row.fold) != row.fold:
@@ -181,6 +201,12 @@ def _check_folds(rows: Sequence[ManifestRow]) -> None:
                 f"subject {row.subject_id} is in the folds {fold_of[row.subject_id]} and {row.fold}; keep all sessions "
                 "of a subject in one, or give --folds to divide anew"
             )
+    names = sorted(set(fold_of.values()), key=lambda name: (len(name), name))
+    if len(names) < least:
+        raise CrossvalError(
+            f"{manifest}: {len(names)} folds leave no subject to train on; give --folds {least} or more"
+        )
+    return names
 
 
 def _with_progress(folds: Sequence[_Fold], total: int) -> Iterator[_Fold]:

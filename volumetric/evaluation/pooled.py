@@ -36,15 +36,8 @@ def pool_evaluations(folders: Sequence[Path], out: Path) -> PooledScores:
     tables = [ScoreTable.read(folder / SCORES_FILE) for folder in folders]
     infos = [EvaluationInfo.read(folder / INFO_FILE) for folder in folders]
     for folder, table in zip(folders, tables, strict=True):
-        for key in table.sessions:
-            file = SubjectScores.path(folder, key)
-            if file.is_file():
-                scores = SubjectScores.read(file)
-                images = scores.images.below(folder).relative_to(out)
-                scores.model_copy(update={"images": images}).write(SubjectScores.path(out, key))
-    rows = tuple(row for table in tables for row in table.rows)
-    covariates = dict.fromkeys(name for table in tables for name in table.covariates)
-    whole = ScoreTable(tables[0].metrics, tuple(covariates), rows)
+        _copy_subjects(folder, table, out)
+    whole = _joined(tables)
     info = infos[0].model_copy(
         update={
             "predictions": os.path.relpath(os.path.commonpath([folder.absolute() for folder in folders]), out),
@@ -53,8 +46,24 @@ def pool_evaluations(folders: Sequence[Path], out: Path) -> PooledScores:
             "run": _run_of([info.run for info in infos if info.run]),
         }
     )
-    summary = write_evaluation(out, whole, info, num_subjects=len({row.subject_id for row in rows}))
-    return PooledScores(rows, summary)
+    summary = write_evaluation(out, whole, info, num_subjects=len({row.subject_id for row in whole.rows}))
+    return PooledScores(whole.rows, summary)
+
+
+def _joined(tables: Sequence[ScoreTable]) -> ScoreTable:
+    rows = tuple(row for table in tables for row in table.rows)
+    covariates = dict.fromkeys(name for table in tables for name in table.covariates)
+    return ScoreTable(tables[0].metrics, tuple(covariates), rows)
+
+
+def _copy_subjects(folder: Path, table: ScoreTable, out: Path) -> None:
+    """Write each subject's own file, with its images' paths relative to the new folder."""
+    for key in table.sessions:
+        file = SubjectScores.path(folder, key)
+        if file.is_file():
+            scores = SubjectScores.read(file)
+            images = scores.images.below(folder).relative_to(out)
+            scores.model_copy(update={"images": images}).write(SubjectScores.path(out, key))
 
 
 def _run_of(runs: Sequence[RunIdentity]) -> RunIdentity | None:

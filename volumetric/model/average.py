@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from volumetric.model.ensemble import check_agree, uncalibrated
 from volumetric.model.folder import load_model, save_model
@@ -49,12 +50,17 @@ def average(models: Sequence[Path | str], out: Path, *, fresh: bool = False) -> 
     with locked(out):
         if (out / SPEC).is_file() and not fresh:
             raise OutputError(f"{out}: there is a model already; choose another --out, or replace it with --fresh")
-        first = loaded[0].network
-        states = [model.network.state_dict() for model in loaded]
-        with torch.no_grad():
-            for name, tensor in first.state_dict().items():
-                if tensor.is_floating_point():
-                    tensor.copy_(torch.stack([state[name].double() for state in states]).mean(dim=0))
+        first = _averaged([model.network for model in loaded])
         spec = uncalibrated(specs[0]).model_copy(update={"features": None})  # measured with its own network
         save_model(out, first, spec)
     return out
+
+
+def _averaged(networks: Sequence[nn.Module]) -> nn.Module:
+    """The first network, its weights replaced by the mean of all; whole numbers stay its own."""
+    states = [network.state_dict() for network in networks]
+    with torch.no_grad():
+        for name, tensor in states[0].items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.stack([state[name].double() for state in states]).mean(dim=0))
+    return networks[0]

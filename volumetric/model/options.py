@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
+from volumetric.config.choices import Device, Precision
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.run import Source
 from volumetric.errors import InputError
 from volumetric.model.spec import ModelSpec
+
+_RUN_ON: Mapping[str, tuple[Device, Precision]] = {"cpu": ("cpu", "float32"), "cuda": ("cuda", "bfloat16")}
+"""Type of a device -> its name, and the precision that `auto` means there."""
 
 
 def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.device) -> InferenceOptions:
@@ -24,18 +28,15 @@ def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.de
         raise InputError(
             "--uncertainty: the model was trained without; leave it out, or train with --set uncertainty.weight=1"
         )
-    on_cpu = device.type == "cpu"
     whole_volume = options.whole_volume
     if whole_volume is None:
         whole_volume = spec.whole_volume and options.overlap is None
     overlap = spec.overlap if options.overlap is None else options.overlap
-    precision = options.precision
-    if precision == "auto":
-        precision = "float32" if on_cpu else "bfloat16"
+    name, precision = _RUN_ON[device.type]
     return InferenceOptions(
-        device="cpu" if on_cpu else "cuda",
+        device=name,
         engine=options.engine,
-        precision=precision,
+        precision=precision if options.precision == "auto" else options.precision,
         overlap=None if whole_volume else overlap,
         whole_volume=whole_volume,
         uncertainty=options.uncertainty,
