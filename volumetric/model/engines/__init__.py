@@ -82,7 +82,11 @@ def choose_engine(
         EngineError: OpenVINO is named and not installed, for a GPU, or not fit for the network.
     """
     bfloat16 = options.precision == "bfloat16"
-    torch_engine: _Maker = ("torch", lambda: in_bfloat16(network) if bfloat16 else _for_any_threads(network))
+    on_cpu = options.device == "cpu"
+    torch_engine: _Maker = (
+        "torch",
+        lambda: in_bfloat16(network) if bfloat16 else _for_any_threads(network) if on_cpu else network,
+    )
     if options.engine == "torch" or (options.engine == "auto" and options.device == "cuda"):
         return NetworkRunner([torch_engine])
     if options.device == "cuda":
