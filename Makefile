@@ -25,7 +25,7 @@ INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability reliability-sample fuzz test-scale lint docs bench clean
+.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability reliability-sample fuzz test-scale lint docs sbom licenses audit bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,18 @@ lint: $(STAMP)  ## ruff, mypy, and no function of the package above a complexity
 
 docs: $(STAMP)  ## the documentation as a site, in site/, with warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(RUN_IN)mkdocs build --strict --quiet
+
+sbom: $(STAMP)  ## all installed packages as a CycloneDX list, build/sbom.cdx.json
+	mkdir -p build
+	$(RUN_IN)cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.cdx.json $(RUN_IN)python
+	sed -i 's#file://$(CURDIR)#.#' build/sbom.cdx.json
+
+licenses: $(STAMP)  ## the page of dependencies with versions and licenses, docs/reference/dependencies.md
+	$(RUN_IN)pip install --quiet -c constraints.txt --editable '.[fuzz]'
+	$(RUN_IN)python docs/_scripts/dependencies.py
+
+audit: $(STAMP)  ## known vulnerabilities of all installed packages (network); fails if it cannot ask
+	@$(RUN_IN)python docs/_scripts/audit.py
 
 bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCAN and TRUTH to use your own
 	$(RUN_IN)python benchmarks/inference.py --whole-volume $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))
