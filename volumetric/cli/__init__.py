@@ -14,6 +14,7 @@ from volumetric.cli.compare import compare
 from volumetric.cli.config import config
 from volumetric.cli.crossval import crossval
 from volumetric.cli.discover import discover
+from volumetric.cli.empty_words import Command
 from volumetric.cli.endings import ending, past_typer, print_any_file_name
 from volumetric.cli.evaluate import evaluate
 from volumetric.cli.fetch import fetch
@@ -36,7 +37,7 @@ _VERBS = (
     *(crossval, average, status, merge),
 )
 for verb in _VERBS:
-    app.command(no_args_is_help=verb not in (models, verify))(past_typer(verb))
+    app.command(cls=Command, no_args_is_help=verb not in (models, verify))(past_typer(verb))
 
 
 def _print_version(version: bool) -> None:
