@@ -172,7 +172,7 @@ class DryRun(Spread):
                 measured = done
                 break
             outcomes[number] = replace(outcomes[number], status="failed", error=done, record=None)
-        invalid = [Outcome[RecordT](o.name, o.status, o.error) for o in outcomes if o.status == "failed"]
+        invalid: list[Outcome[RecordT]] = [Outcome(o.name, o.status, o.error) for o in outcomes if o.status == "failed"]
         voxels = {outcome.name: outcome.result for outcome in outcomes if outcome.status == "ok"}
         num_skipped = len(outcomes) - len(voxels) - len(invalid)
         self.tell(Estimate(command, jobs, voxels, num_skipped, invalid, measured))
