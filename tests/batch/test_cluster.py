@@ -108,6 +108,16 @@ def test_a_defect_is_raised(nodes, tmp_path):
         run_subjects(Deadly(tmp_path, seconds=None), [1], title="t", jobs=1, address=nodes.address)
 
 
+def test_a_node_that_does_not_start_in_time_is_one_sentence(tmp_path, monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(cluster_module.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster_module.ray, "init", init)
+    with pytest.raises(cluster_module.ClusterError, match=r"--address local: .* timed out during startup"):
+        run_subjects(Deadly(tmp_path, seconds=None), [1], title="t", jobs=1, address="local")
+
+
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(cluster_module.ClusterError, match=r"--address 127\.0\.0\.1:1: no Ray cluster can be reached"):
         run_subjects(Deadly(tmp_path), [1], title="t", jobs=1, address="127.0.0.1:1")

@@ -95,7 +95,7 @@ def _connect(address: str) -> None:
     try:
         _check_port(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a node that does not start in time is a plain one
         raise ClusterError(
             f"--address {address}: no Ray cluster can be reached ({one_line(error)}); start one with `ray start "
             "--head`, or give its HOST:PORT"
