@@ -1,6 +1,7 @@
 """Names that stand in inputs and must stand in no output."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 from tests.conftest import brain_pair
 from volumetric.cli import app
 from volumetric.imaging.nifti import write_image
-from volumetric.manifest import ManifestRow, write_manifest
+from volumetric.manifest import ManifestRow, read_manifest, write_manifest
+from volumetric.records.run import Provenance, without_folders
 from volumetric.synthesis.folder import OwnershipError
 from volumetric.synthesis.infer import infer
 
@@ -81,3 +83,33 @@ def test_without_its_folders_a_sidecar_still_tells_two_sources_apart(ward, run_f
     infer([first], out=tmp_path / "out", model=run_folder)
     with pytest.raises(OwnershipError, match="would replace it"):
         infer([second], out=tmp_path / "out", model=run_folder)
+
+
+@pytest.mark.parametrize(
+    ("word", "left"),
+    [
+        ("/a/Quillfeather/manifest.csv", "manifest.csv"),
+        ("--out=../Quillfeather/run", "--out=run"),
+        ("cache=/b/c d/e", "cache=e"),
+        ("runs/first/", "first/"),
+        (r"C:\Quillfeather\manifest.csv", "manifest.csv"),
+        ("space.spacing_mm=[2,2,2]", "space.spacing_mm=[2,2,2]"),
+        ("optim.lr=1e-3", "optim.lr=1e-3"),
+    ],
+)
+def test_a_word_of_a_command_loses_its_folders(word, left):
+    assert without_folders(word) == left
+
+
+def test_no_output_of_train_tells_a_folder(ward, tmp_path, monkeypatch):
+    """But `cache` in the configuration, where the user set it: another call needs it."""
+    out = tmp_path / "run"
+    rows = [replace(row, split="train" if row.subject_id == "a" else "val") for row in read_manifest(ward).rows[:2]]
+    write_manifest(ward, rows)
+    words = ["train", ward, "--config", "tiny", "--set", "optim.num_steps=1", "--out", out]
+    monkeypatch.setattr("sys.argv", ["/opt/WardNineteen/bin/volumetric", *map(str, words)])
+    run(*words)
+    assert Provenance.read(out / "provenance.json").command == (
+        "volumetric train manifest.csv --config tiny --set optim.num_steps=1 --out run"
+    )
+    assert not leaks(out, [*PLANTED, str(tmp_path)])

@@ -1,12 +1,11 @@
 """Raw scans on one grid: what must not change does not, and what moves is where it belongs."""
 
-import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.conftest import distances_mm, head_pair, oblique_affine, raw_pair
+from tests.conftest import distances_mm, head_pair, raw_pair
 from volumetric.config.preparation import PreparationConfig
-from volumetric.imaging.alignment import AlignedImages, Alignment, AlignmentError, align, header_warnings
+from volumetric.imaging.alignment import AlignedImages, Alignment, AlignmentError, align
 from volumetric.imaging.geometry import Space, displacement_mm, inverse, mask_points, same_space
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.registration import random_moves
@@ -103,21 +102,6 @@ def test_voxels_of_a_wrong_size_are_refused_by_name(raw):
     small = Image(t1w.array, np.diag([1e-3, 1e-3, 1e-3, 1]) @ t1w.affine)
     with pytest.raises(AlignmentError, match=r"subject p5: `t1w` has voxels of .* expected 0\.2 to 6 mm"):
         align({"t1w": small}, recipe(), name="p5")
-
-
-def test_forms_that_disagree_are_measured():
-    affine = oblique_affine()
-    header = nib.Nifti1Image(np.zeros((5, 6, 7), np.float32), affine).header
-    header.set_sform(affine, 1)
-    header.set_qform(affine, 1)
-    image = Image(np.zeros((5, 6, 7), np.float32), affine, header)
-    assert header_warnings(image) == []
-    shifted = affine.copy()
-    shifted[:3, 3] += [3, 0, 4]
-    header.set_qform(shifted, 1)
-    (warning,) = header_warnings(image)
-    assert "up to 5.0 mm apart" in warning
-    assert header_warnings(Image(image.array, affine)) == []
 
 
 def test_mni_needs_the_contrast_of_its_template():

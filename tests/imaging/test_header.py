@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import oblique_affine
 from volumetric.imaging.header import ImageError
-from volumetric.imaging.nifti import read_image, read_space
+from volumetric.imaging.nifti import Image, read_image, read_space
 
 SHAPE = (7, 9, 8)
 
@@ -200,3 +200,36 @@ def test_item_9_a_header_that_is_cut_short_is_one_sentence(tmp_path, nifti, size
 def test_a_side_that_a_prediction_cannot_be_written_with_is_refused(tmp_path):
     nib.save(nib.Nifti2Image(np.zeros((32768, 2, 3), np.uint8), np.eye(4)), tmp_path / "scan.nii.gz")
     refused(tmp_path / "scan.nii.gz", "claims 32768 x 2 x 3 voxels, expected at most 32767 a side")
+
+
+def test_forms_that_disagree_are_measured():
+    affine = oblique_affine()
+    header = nib.Nifti1Image(np.zeros((5, 6, 7), np.float32), affine).header
+    header.set_sform(affine, 1)
+    header.set_qform(affine, 1)
+    image = Image(np.zeros((5, 6, 7), np.float32), affine, header)
+    assert image.warnings == []
+    shifted = affine.copy()
+    shifted[:3, 3] += [3, 0, 4]
+    header.set_qform(shifted, 1)
+    (warning,) = image.warnings
+    assert "up to 5.0 mm apart" in warning
+    assert Image(image.array, affine).warnings == []
+
+
+def test_a_header_without_codes_does_not_say_where_left_is():
+    header = nib.Nifti1Header()
+    header.set_data_shape((5, 6, 7))
+    (warning,) = Image(np.zeros((5, 6, 7), np.float32), oblique_affine(), header).warnings
+    assert "codes are 0, so left and right may be swapped" in warning
+    header.set_qform(oblique_affine(), 1)
+    assert Image(np.zeros((5, 6, 7), np.float32), oblique_affine(), header).warnings == []
+
+
+def test_a_damaged_quaternion_beside_a_good_sform_is_one_warning():
+    header = nib.Nifti1Header()
+    header.set_sform(oblique_affine(), 1)
+    header.set_qform(oblique_affine(), 1)
+    header["quatern_b"] = 5
+    (warning,) = Image(np.zeros((5, 6, 7), np.float32), oblique_affine(), header).warnings
+    assert "damaged qform" in warning

@@ -1,9 +1,10 @@
 """Recognition of scans, on balls whose tissues lie in shells of known depth and brightness, and on real scans."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.conftest import distances_mm, oblique_affine
+from tests.conftest import brain_pair, distances_mm, oblique_affine
 from volumetric.imaging.geometry import Space
 from volumetric.imaging.mask import brain_mask
 from volumetric.imaging.nifti import Image, read_image
@@ -121,3 +122,12 @@ def test_real_scans_are_told_apart(real_scans, case):
         image = read_image(real_scans / case / f"{contrast}.nii.gz")
         units = image.array / np.median(image.array[mask])
         assert possible_contrasts(measure_appearance(units, mask, image.space.spacing_mm)) in possible
+
+
+def test_issue_17_23_a_header_without_codes_is_a_warning_for_a_scan_that_is_taken_as_it_is(run_folder, tmp_path):
+    t1w, _ = brain_pair(0)
+    nifti = nib.Nifti1Image(t1w.array, None)  # nibabel sets no code without an affine
+    nifti.header.set_zooms((1.5, 1.5, 1.5))
+    nib.save(nifti, tmp_path / "t1w.nii.gz")
+    warnings = load_model(run_folder).predict(tmp_path / "t1w.nii.gz").warnings
+    assert any(text.startswith("the t1w header does not say how the scan lies") for text in warnings)

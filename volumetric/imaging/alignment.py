@@ -20,7 +20,6 @@ from volumetric.imaging.geometry import (
     moved,
     same_space,
     spacing_mm,
-    transform_points,
     widened,
     with_spacing,
 )
@@ -31,7 +30,6 @@ from volumetric.imaging.resample import continue_outward, resample
 
 VOXEL_LIMITS_MM = (0.2, 6.0)
 """A scan with other voxels has a wrong header, or cannot be used."""
-_SAME_FORM_MM = 0.1
 
 
 class AlignmentError(InputError):
@@ -115,7 +113,7 @@ def align(
         InputError: a header that cannot be right, no brain mask, no positive voxels, scans that do not overlap.
     """
     reference = recipe.reference if recipe.reference in images else next(iter(images))
-    warnings = tuple(f"{contrast} {text}" for contrast, image in images.items() for text in header_warnings(image))
+    warnings = tuple(f"the {contrast} {text}" for contrast, image in images.items() for text in image.warnings)
     for contrast, image in images.items():
         check_voxels(image, name=f"subject {name}: `{contrast}`")
     scan = images[reference]
@@ -191,20 +189,6 @@ def check_voxels(image: Image, *, name: str) -> None:
             f"{name} has voxels of {' x '.join(f'{s:.3g}' for s in sides)} mm, expected {low:g} to {high:g} mm a side; "
             "check the header (is it in meters or microns?), or give a scan with thinner slices"
         )
-
-
-def header_warnings(image: Image) -> list[str]:
-    """Contradictions between the two forms of a header, the qform and the sform."""
-    header = image.header
-    if header is None or header["qform_code"] == 0 or header["sform_code"] == 0:
-        return []
-    forms = [Space(image.space.shape, header.get_qform()), Space(image.space.shape, header.get_sform())]
-    if same_space(*forms, tolerance_mm=_SAME_FORM_MM):
-        return []
-    corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.space.shape])).reshape(3, -1).T
-    ends = [transform_points(form.affine, corners) for form in forms]
-    apart = float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
-    return [f"header contradicts itself: its qform and sform lie up to {apart:.1f} mm apart; the sform is used"]
 
 
 def _corrected(image: Image, mask: NDArray[np.bool_], recipe: PreparationConfig, *, name: str) -> Image:

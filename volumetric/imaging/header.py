@@ -19,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from volumetric.errors import InputError
-from volumetric.imaging.geometry import Space, spacing_mm
+from volumetric.imaging.geometry import Space, same_space, spacing_mm, transform_points
 from volumetric.imaging.limits import VOXEL_SIZE_LIMITS_MM
 
 HEADER_BYTES = 544
@@ -32,6 +32,8 @@ MAX_EXTENSION_BYTES = 2**26
 """The most that may lie between the header and the voxels: 64 MiB."""
 MAX_ORIGIN_MM = 10_000.0
 """The farthest that the first voxel may lie from the world's origin; beyond, float32 no longer tells 0.001 mm apart."""
+_SAME_FORM_MM = 0.1
+"""Corners of the two forms of a header lie closer than this, or the forms disagree."""
 
 _IMAGE_CLASSES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -94,6 +96,35 @@ def check_header(data: bytes, path: Path) -> CheckedHeader:
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     check_affine(affine, path)
     return CheckedHeader(image_class, Space(_three_sides(shape, path), affine), num_bytes)
+
+
+def header_warnings(header: nib.Nifti1Header | None, shape: tuple[int, int, int]) -> list[str]:
+    """What a header leaves open: no form at all, or a qform and an sform that contradict each other.
+
+    Args:
+        header: of the scan; None for one that was made in memory.
+        shape: `(I, J, K)`.
+    """
+    if header is None:
+        return []
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    if codes == (0, 0):
+        return [
+            "header does not say how the scan lies: its qform and sform codes are 0, so left and right may be "
+            "swapped; convert the scan again from DICOM"
+        ]
+    if 0 in codes:
+        return []
+    try:
+        forms = [Space(shape, header.get_qform()), Space(shape, header.get_sform())]
+    except ValueError:
+        return ["header has a damaged qform; the sform is used"]
+    if same_space(*forms, tolerance_mm=_SAME_FORM_MM):
+        return []
+    corners = np.array(np.meshgrid(*[[0, n - 1] for n in shape])).reshape(3, -1).T
+    ends = [transform_points(form.affine, corners) for form in forms]
+    apart = float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
+    return [f"header contradicts itself: its qform and sform lie up to {apart:.1f} mm apart; the sform is used"]
 
 
 def check_affine(affine: NDArray[np.float64], path: Path) -> None:

@@ -19,6 +19,7 @@ from volumetric.imaging.header import (
     MAX_EXTENSION_BYTES,
     ImageError,
     check_header,
+    header_warnings,
     name_damage,
 )
 from volumetric.outputs import hash_bytes, write_bytes
@@ -60,6 +61,11 @@ class Image:
         """The grid of the volume."""
         i, j, k = self.array.shape
         return Space((i, j, k), self.affine)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its header leaves open, as `header_warnings`."""
+        return header_warnings(self.header, self.space.shape)
 
     def with_array(self, array: NDArray[Any]) -> Image:
         """An image of other values in the same place."""

@@ -117,7 +117,8 @@ def scan_warnings(
         sources: `(C, I, J, K)` in model space, reference units.
         space: model space.
     """
-    warnings = _size_warnings(space.brain, space.grid.spacing_mm)
+    warnings = [f"the {contrast} {text}" for contrast in spec.sources for text in images[contrast].warnings]
+    warnings += _size_warnings(space.brain, space.grid.spacing_mm)
     if spec.label_classes is not None:
         return tuple(warnings)
     for contrast, source in zip(spec.sources, sources, strict=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,7 +23,7 @@ class Provenance(Record):
     """`provenance.json`: who made a run.
 
     Attributes:
-        command: the command line.
+        command: the command line, with the names of files but not of their folders.
         git_commit: of the checkout, with `-dirty` after it if files differ; None outside a checkout.
         versions: of Python, this package and the numerical libraries.
         platform: operating system and processor.
@@ -40,7 +42,7 @@ class Provenance(Record):
     def now(cls, *, seed: int, device: str) -> Self:
         """Of this process."""
         return cls(
-            command=" ".join(sys.argv),
+            command=shlex.join(without_folders(word) for word in sys.argv),
             git_commit=_git_commit(),
             versions=versions(),
             platform=platform.platform(),
@@ -100,6 +102,11 @@ class LearningRateRow(TableRow):
     lr: float
     loss: float
     smoothed: float
+
+
+def without_folders(word: str) -> str:
+    """A word of a command line, such as `--out=/a/b` or `cache=b/c`, with the last name of each path alone."""
+    return re.sub(r"[^=,\[\]]*[/\\]+(?=[^/\\=,\[\]])", "", word)
 
 
 def _git_commit() -> str | None:

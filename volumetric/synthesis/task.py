@@ -188,7 +188,7 @@ class SynthesisTask:
             image=to_native(prediction.image),
             uncertainty=None if prediction.uncertainty is None else to_native(prediction.uncertainty),
             mask=BrainMask(alignment.native.mask.array, alignment.rule),
-            warnings=(*alignment.warnings, *prediction.warnings),
+            warnings=tuple(dict.fromkeys((*alignment.warnings, *prediction.warnings))),
         )
 
     def _is_current(self, sidecar: PredictionSidecar) -> bool:
