@@ -1,6 +1,6 @@
-"""A batch of tiny simulated heads by Ray and on this machine: overhead per subject, and two workers against one.
+"""A batch of simulated heads by Ray and on this machine: overhead per subject, and two workers against one.
 
-    python benchmarks/spread.py [--heads 24] [--runs 3]
+    python benchmarks/spread.py [--stages infer prepare] [--heads 24] [--spacing 2] [--runs 3]
 
 Each worker has one thread. The cluster is started on this machine, of two nodes of one core. What counts is the time
 from end to end of subjects once all workers are at work; starting them is told apart.
@@ -73,19 +73,22 @@ def main() -> None:
 
 
 def _compare(folder: Path, options: argparse.Namespace, there: Spread) -> None:
-    manifest, run = _inputs(folder, options.heads)
-    few = manifest.with_name("few.csv")
+    manifest, run = _inputs(folder, options.heads, options.spacing)
     recipe = resolve_as(PreparationConfig, None, RECIPE)
     stages: dict[str, Stage] = {
         "infer": partial(infer, [manifest], model=run),
-        "prepare": partial(prepare, [few], config=recipe),
+        "prepare": partial(prepare, [manifest], config=recipe),
     }
     print(f"load {os.getloadavg()[0]:.1f} at the start; medians of {options.runs} runs, in turn\n")
     print("| stage | local | Ray, 1 worker | overhead a subject | Ray, 2 workers | 2 against 1 | until the first end |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for title, stage in stages.items():
+    for title in options.stages:
         runs = [
-            (_ends(stage, folder, HERE, 1), _ends(stage, folder, there, 1), _ends(stage, folder, there, 2))
+            (
+                _ends(stages[title], folder, HERE, 1),
+                _ends(stages[title], folder, there, 1),
+                _ends(stages[title], folder, there, 2),
+            )
             for _ in range(options.runs)
         ]
         local = statistics.median(one.each(1) for one, _, _ in runs)
@@ -131,10 +134,11 @@ def _clocked() -> Iterator[Ends]:
         spread.run_subjects = original
 
 
-def _inputs(folder: Path, heads: int) -> tuple[Path, Path]:
-    """A manifest of copies of one simulated head, a third of them in `few.csv` beside it, and an untrained run."""
-    phantom(folder / "data", subjects=4, spacing_mm=4.0)
-    train([folder / "data" / "manifest.csv"], resolve("tiny", ["optim.num_steps=1", "num_workers=0"]), folder / "run")
+def _inputs(folder: Path, heads: int, spacing_mm: float) -> tuple[Path, Path]:
+    """A manifest of copies of one simulated head, and an untrained run of the default network."""
+    phantom(folder / "data", subjects=4, spacing_mm=spacing_mm)
+    config = resolve("t1w_to_t2w_cpu", [f"space.spacing_mm={[spacing_mm] * 3}", "optim.num_steps=1", "num_workers=0"])
+    train([folder / "data" / "manifest.csv"], config, folder / "run")
     rows = []
     for number in range(heads):
         own = folder / "heads" / f"h{number:03d}"
@@ -143,14 +147,15 @@ def _inputs(folder: Path, heads: int) -> tuple[Path, Path]:
         for contrast, path in paths.items():
             shutil.copy(folder / "data" / "sim000" / f"{contrast}.nii.gz", path)
         rows.append(ManifestRow(own.name, split="test", paths=paths))
-    write_manifest(folder / "heads" / "few.csv", rows[: max(8, heads // 3)])
     write_manifest(folder / "heads" / "manifest.csv", rows)
     return folder / "heads" / "manifest.csv", folder / "run"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", nargs="+", choices=["infer", "prepare"], default=["infer", "prepare"])
     parser.add_argument("--heads", type=int, default=24)
+    parser.add_argument("--spacing", type=float, default=2.0, help="millimeters")
     parser.add_argument("--runs", type=int, default=3)
     return parser.parse_args()
 

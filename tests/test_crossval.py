@@ -126,8 +126,11 @@ def test_the_column_of_folds_is_followed_and_folds_can_be_done_apart(sessions, t
     assert tests == [["a/1", "a/2", "c"], ["b"]]
     table = ScoreTable.read(tmp_path / "metrics" / "per_subject.csv")
     assert {row.key.name for row in table.rows} == {"a/1", "a/2", "b", "c"}
-    fresh = by_command(sessions, tmp_path, *SMALL, "--fresh", "--folds", "subject", "--validation", "--jobs", 1)
+    widths = ["--validation", "--set", "uncertainty.weight=1"]
+    fresh = by_command(sessions, tmp_path, *SMALL, "--fresh", "--folds", "subject", *widths, "--jobs", 1)
     assert fresh.exit_code == 0
+    covered = ScoreTable.read(tmp_path / "metrics" / "per_subject.csv").rows
+    assert {row.key.name for row in covered if "coverage_90" in row.metrics} == {"a/1", "a/2", "b", "c"}
     for number in range(3):
         splits = {row.subject_id: row.split for row in read_manifest(tmp_path / f"fold-{number}" / "manifest.csv").rows}
         assert sorted(splits.values()) == ["test", "train", "val"]

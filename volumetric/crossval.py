@@ -231,7 +231,7 @@ def _with_progress(folds: Sequence[_Fold], total: int) -> Iterator[_Fold]:
 def _do(fold: _Fold, config: RunConfig, *, segmentation: bool, jobs: int | None) -> None:
     manifests, predictions = [fold.folder / MANIFEST], fold.folder / "predictions"
     train(manifests, config, fold.folder)
-    options = InferenceOptions(device=config.device)
+    options = InferenceOptions(device=config.device, uncertainty=config.uncertainty.weight > 0)
     infer(manifests, out=predictions, model=fold.folder, split="test", options=options, prepare=False)
     evaluate(
         predictions,

@@ -13,7 +13,7 @@ from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import with_values
 from volumetric.learning.train import train
 from volumetric.model.average import average
-from volumetric.model.ensemble import load_models
+from volumetric.model.ensemble import load_models, mixture_half_width
 from volumetric.model.flips import over_flips
 from volumetric.model.folder import load_model, save_model
 from volumetric.model.spec import ModelError
@@ -29,6 +29,15 @@ def other_run(cohort, tiny_config, tmp_path_factory):
     out = tmp_path_factory.mktemp("other")
     train([cohort], with_values(tiny_config, {"seed": 1, "optim": {"num_steps": 1}}), out)
     return out
+
+
+def test_the_half_width_of_an_ensemble_grows_with_what_its_members_disagree():
+    """In the second voxel the targets 1 and 3 have the variance 1, and each width b = 1 the variance 2."""
+    ln10 = np.log(10)
+    targets = [np.array([2, 1, 0], np.float32), np.array([2, 3, 0], np.float32)]
+    widths = [np.array([ln10, ln10, ln10], np.float32), np.array([ln10, ln10, 7 * ln10], np.float32)]
+    expected = ln10 * np.sqrt([1, 1.5, (1 + 49) / 2])
+    np.testing.assert_allclose(mixture_half_width(targets, widths), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("axes", "number"), [("x", 2), ("xz", 4), ("xyz", 8)])

@@ -26,7 +26,7 @@ def resolve_options(options: InferenceOptions, spec: ModelSpec, device: torch.de
         _check_sources(options.sources, spec)
     if options.uncertainty and spec.uncertainty is None:
         raise InputError(
-            "--uncertainty: the model was trained without; leave it out, or train with --set uncertainty.weight=1"
+            "--uncertainty: the model was trained without; leave it out, or train with --set uncertainty.weight=0.25"
         )
     whole_volume = options.whole_volume
     if whole_volume is None:
