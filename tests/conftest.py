@@ -90,23 +90,27 @@ def distances_mm(space: Space) -> np.ndarray:
     return np.linalg.norm(voxels @ space.affine[:3, :3].T + space.affine[:3, 3], axis=-1)
 
 
-def raw_pair(seed: int, move: np.ndarray | None = None) -> tuple[Image, Image]:
-    """The same as a scanner gives them: the T2w on a turned grid of its own, moved by `move` (world mm)."""
-    t1w, t2w = brain_pair(seed, shape=(47, 53, 43), affine=oblique_affine("LAS", spacing=(3.0, 2.6, 3.2)))
-    grid = Space((51, 44, 58), oblique_affine("PIR", spacing=(2.7, 3.4, 2.9), degrees=4))
+def raw_pair(seed: int, move: np.ndarray | None = None, size: float = 1) -> tuple[Image, Image]:
+    """The same as a scanner gives them: the T2w on a turned grid of its own, moved by `move` (world mm).
+
+    A smaller `size` shrinks voxels and head, and with them the time of a registration.
+    """
+    first, second = (size * np.array(sides) for sides in ((3.0, 2.6, 3.2), (2.7, 3.4, 2.9)))
+    t1w, t2w = brain_pair(seed, shape=(47, 53, 43), affine=oblique_affine("LAS", spacing=first))
+    grid = Space((51, 44, 58), oblique_affine("PIR", spacing=second, degrees=4))
     centers = [space.affine @ [*((np.array(space.shape) - 1) / 2), 1] for space in (t1w.space, grid)]
     grid.affine[:3, 3] += (centers[0] - centers[1])[:3]
     there = resample(t2w.array, t2w.space, grid, "linear")
     return t1w, Image(there, grid.affine if move is None else move @ grid.affine)
 
 
-def write_raw_cohort(folder: Path, splits: list[str]) -> Path:
+def write_raw_cohort(folder: Path, splits: list[str], size: float = 1) -> Path:
     """A manifest of such pairs, each moved otherwise."""
     rows = []
     for number, split in enumerate(splits):
-        (move,) = random_moves(1, np.zeros(3), seed=number, shift_mm=5, turn_deg=4)
+        (move,) = random_moves(1, np.zeros(3), seed=number, shift_mm=5 * size, turn_deg=4)
         paths = {c: folder / f"p{number}" / f"{c}.nii.gz" for c in ("t1w", "t2w")}
-        for path, image in zip(paths.values(), raw_pair(number, move), strict=True):
+        for path, image in zip(paths.values(), raw_pair(number, move, size), strict=True):
             write_image(path, image)
         rows.append(ManifestRow(f"p{number}", split=split, paths=paths, covariates={"site": "here"}))
     write_manifest(folder / "raw.csv", rows)

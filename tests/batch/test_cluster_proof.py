@@ -97,7 +97,7 @@ def stages(raw, run_folder, out, spread, jobs):
 
 
 def test_a_process_an_actor_and_a_node_die_and_the_files_are_those_of_one_machine(killer, run_folder, tmp_path):
-    raw = write_raw_cohort(tmp_path / "raw", ["train", "val", "test"] * (NUM_HEADS // 3))
+    raw = write_raw_cohort(tmp_path / "raw", ["train", "val", "test"] * (NUM_HEADS // 3), size=0.35)
     (tmp_path / "raw" / f"p{POISONED}" / "t1w.nii.gz").write_bytes(b"poison")
     here, there = tmp_path / "here", tmp_path / "there"
     there_stages = stages(raw, run_folder, there, Spread(address=killer.cluster.address), 3)

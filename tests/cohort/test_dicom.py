@@ -328,6 +328,8 @@ def test_infer_converts_a_dicom_folder_on_the_way(infer, tmp_path):
     for number, settings in ((7, T1W), (8, T2W)):
         folder = tmp_path / "export" / NAME / str(number)
         write_series(folder, f"1.2.3.{number}", affine, array, series_number=number, **settings)
+    assert infer(tmp_path / "export", "--dry-run")[0] == 0
+    assert not (tmp_path / "out").exists()
     status, error = infer(tmp_path / "export")
     assert status == 0, error
     (path,) = (tmp_path / "out" / "sub-p001").rglob("*_desc-synth_T2w.nii.gz")

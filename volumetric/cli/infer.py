@@ -107,25 +107,28 @@ def infer(
     · `volumetric infer t1w.nii.gz --model runs/a --model runs/b --flips x --out synthetic`
     · `volumetric infer my.csv --split test --model runs/mine --out runs/mine/predictions`
     """
+    from tempfile import TemporaryDirectory
+
     from volumetric.batch.subjects import exit_status
     from volumetric.cli.options import contrast_files, inference_options, spread_over
     from volumetric.synthesis.infer import infer as run
 
-    outcomes = run(
-        _converted(inputs, out) if inputs and any(path.is_dir() for path in inputs) else inputs or [],
-        model=model if len(model) > 1 else model[0],
-        out=out,
-        split=split,
-        named=contrast_files(named or []),
-        options=inference_options(
-            device, engine, precision, overlap, whole_volume, uncertainty=uncertainty, flips=flips, sources=sources
-        ),
-        prepare=prepare,
-        jobs=jobs,
-        spread=spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run),
-        fresh=fresh,
-        figures=figures,
-    )
+    with TemporaryDirectory() as scratch:
+        outcomes = run(
+            _converted(inputs or [], Path(scratch) if dry_run else out),
+            model=model if len(model) > 1 else model[0],
+            out=out,
+            split=split,
+            named=contrast_files(named or []),
+            options=inference_options(
+                device, engine, precision, overlap, whole_volume, uncertainty=uncertainty, flips=flips, sources=sources
+            ),
+            prepare=prepare,
+            jobs=jobs,
+            spread=spread_over(shard, executor, address, fresh=fresh, dry_run=dry_run),
+            fresh=fresh,
+            figures=figures,
+        )
     if not dry_run:
         print(out if shard else out / "predictions.csv")
     raise typer.Exit(exit_status(outcomes))
@@ -137,6 +140,8 @@ def _converted(inputs: list[Path], out: Path) -> list[Path]:
     Raises:
         InputError: several DICOM folders, or one without a scan.
     """
+    if not any(path.is_dir() for path in inputs):
+        return inputs
     from volumetric.cohort.discover import discover, is_dicom_folder
     from volumetric.errors import InputError
 
