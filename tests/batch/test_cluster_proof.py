@@ -81,9 +81,8 @@ def killer(monkeypatch):
     cluster.shutdown()
 
 
-def stages(raw, run_folder, out, spread, jobs):
-    """Each stage's name and a function that runs it; the stages in order of use."""
-    prepared = out / "prepared" / "manifest.csv"
+def stages(raw, prepared, run_folder, out, spread, jobs):
+    """Each stage's name and a function that runs it, in order of use; `prepared` is the manifest to predict."""
     return {
         "prepare": lambda: prepare([raw], out / "prepared", quick(), jobs=jobs, spread=spread).outcomes,
         "infer": lambda: infer([prepared], model=run_folder, out=out / "predictions", jobs=jobs, spread=spread),
@@ -100,8 +99,9 @@ def test_a_process_an_actor_and_a_node_die_and_the_files_are_those_of_one_machin
     raw = write_raw_cohort(tmp_path / "raw", ["train", "val", "test"] * (NUM_HEADS // 3), size=0.35)
     (tmp_path / "raw" / f"p{POISONED}" / "t1w.nii.gz").write_bytes(b"poison")
     here, there = tmp_path / "here", tmp_path / "there"
-    there_stages = stages(raw, run_folder, there, Spread(address=killer.cluster.address), 3)
-    here_stages = stages(raw, run_folder, here, HERE, 2)
+    prepared = here / "prepared" / "manifest.csv"  # sidecars hold a hash of the way to their source
+    there_stages = stages(raw, prepared, run_folder, there, Spread(address=killer.cluster.address), 3)
+    here_stages = stages(raw, prepared, run_folder, here, HERE, 2)
     for (name, run), victim in zip(there_stages.items(), ("process", "actor", "node"), strict=True):
         killer.given.clear()
         killer.victim = victim

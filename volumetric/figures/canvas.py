@@ -18,6 +18,8 @@ def new_figure(width_inch: float, height_inch: float, *, dark: bool = False) -> 
 
 def encode(figure: Figure, kind: Literal["png", "webp"], *, dpi: int = 80) -> bytes:
     """The figure as an image file's content; equal figures give equal bytes."""
+    figure.set_dpi(dpi)
+    _round_layout(figure)
     data = io.BytesIO()
     if kind == "png":
         figure.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
@@ -29,3 +31,14 @@ def encode(figure: Figure, kind: Literal["png", "webp"], *, dpi: int = 80) -> by
 def save_png(figure: Figure, path: Path, *, dpi: int = 80) -> None:
     """Write the figure; equal figures give equal bytes."""
     write_bytes(path, encode(figure, "png", dpi=dpi))
+
+
+def _round_layout(figure: Figure) -> None:
+    """Lay out the axes at six digits: the last ones differ between processes, and antialiased lines with them."""
+    if (engine := figure.get_layout_engine()) is None:
+        return
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = (round(side, 6) for side in ax.get_position(original=True).bounds)
+        ax.set_position((left, bottom, width, height))
