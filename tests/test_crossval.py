@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import TINY, brain_pair
 from volumetric.cli import app
+from volumetric.config.resolve import resolve
 from volumetric.crossval import CrossvalError, crossval
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import write_image
@@ -149,3 +150,13 @@ def test_a_subject_in_two_folds_and_too_few_folds_are_one_sentence(sessions, tin
     with pytest.raises(InputError, match="expected 2 to 3, the number of subjects"):
         crossval([sessions], tiny_config, tmp_path / "out", folds=4)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_column_of_folds_that_is_filled_in_part_and_no_folds_are_refused(sessions, tmp_path):
+    rows = [replace(row, fold="" if row.subject_id == "b" else row.fold) for row in read_manifest(sessions).rows]
+    write_manifest(tmp_path / "m.csv", rows)
+    with pytest.raises(CrossvalError, match=r"1 of 4 pairs have no fold \(b\); fill the column, or give --folds"):
+        crossval([tmp_path / "m.csv"], resolve(TINY), tmp_path / "cv")
+    with pytest.raises(InputError, match="--folds 0: expected 2 to 3"):
+        crossval([sessions], resolve(TINY), tmp_path / "cv", folds=0)
+    assert not (tmp_path / "cv").exists()

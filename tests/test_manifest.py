@@ -177,3 +177,35 @@ def test_the_digest_follows_subjects_and_splits_not_folders(tmp_path):
     other = write(tmp_path / "m.csv", "subject_id,split,t1w\np1,test,x\n")
     digests = [read_manifest(tmp_path / f / "m.csv").digest() for f in ("a", "b")]
     assert digests[0] == digests[1] != read_manifest(other).digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('subject_id,t1w,note\np1,a.nii,"scanned twice\np2,b.nii,\n', r"m\.csv: .*a quote is not closed"),
+        ("subject_id,t1w\np1,a.nii\n\0\0\0", r"m\.csv: .*binary data"),
+        ('subject_id,t1w\n"p\n1",a.nii\n', r"m\.csv line 2: the subject_id 'p\\n1' holds a line break"),
+        (
+            "subject_id,session_id,t1w\np1,s\u200b1,a.nii\n",
+            r"m\.csv line 2: the session_id .* cannot be seen; rename it",
+        ),
+    ],
+)
+def test_a_manifest_that_hides_rows_or_parts_of_names_is_refused(tmp_path, text, problem):
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=problem):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_a_link_to_a_training_scan_is_no_test_scan(tmp_path):
+    (tmp_path / "a.nii").touch()
+    (tmp_path / "b.nii").symlink_to(tmp_path / "a.nii")
+    path = write(tmp_path / "m.csv", "subject_id,split,t1w\np1,train,a.nii\np2,test,b.nii\n")
+    with pytest.raises(ManifestError, match=r"p1 \(train\) and p2 \(test\) have the same file"):
+        read_manifest(path)
+
+
+def test_a_pipe_or_a_folder_is_said_to_be_there(tmp_path):
+    (tmp_path / "t1.nii.gz").mkdir()
+    with pytest.raises(ManifestError, match="is a folder or a device, no file; correct the path"):
+        ManifestRow("p1", paths={"t1w": tmp_path / "t1.nii.gz"}).path("t1w")

@@ -172,7 +172,7 @@ def _divided(
     anatomies = [replace(row, split="train", fold="") for row in manifest.rows if is_anatomy(row, config)]
     pairs = tuple(row for row in manifest.rows if not is_anatomy(row, config))
     require_images(manifest, pairs, config)
-    if folds is not None or not _have_folds(pairs):
+    if folds is not None or not _have_folds(pairs, manifest.name):
         pairs = split_rows(pairs, num_folds=_num_folds(pairs, folds), seed=seed, stratify=stratify)
     names = _fold_names(pairs, manifest.name, least=2 + validation)
 
@@ -185,11 +185,20 @@ def _divided(
 
 
 def _num_folds(pairs: Sequence[ManifestRow], folds: Folds) -> int:
-    return len({row.subject_id for row in pairs}) if folds == "subject" else folds or DEFAULT_FOLDS
+    if folds is None:
+        return DEFAULT_FOLDS
+    return len({row.subject_id for row in pairs}) if folds == "subject" else folds
 
 
-def _have_folds(pairs: Sequence[ManifestRow]) -> bool:
-    return bool(pairs) and all(row.fold for row in pairs)
+def _have_folds(pairs: Sequence[ManifestRow], manifest: str) -> bool:
+    """True where the manifest's column is taken; one that is filled in part is refused."""
+    without = [row.name for row in pairs if not row.fold]
+    if without and len(without) < len(pairs):
+        raise CrossvalError(
+            f"{manifest}: {len(without)} of {len(pairs)} pairs have no fold ({', '.join(without[:3])}); fill the "
+            "column, or give --folds to divide anew"
+        )
+    return not without
 
 
 def _fold_names(rows: Sequence[ManifestRow], manifest: str, *, least: int) -> list[str]:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from volumetric.errors import InputError
 from volumetric.outputs import hash_json, write_csv
 from volumetric.records.record import RecordError
-from volumetric.records.table import SessionKey, read_cells
+from volumetric.records.table import SessionKey, one_letter_away, read_cells
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,13 @@ class ManifestRow:
                 f"subject {self.name}: no `{column}` is given; fill the column, or leave this subject out"
             )
         path = self.paths[column]
+        problem = "does not exist"
         with suppress(OSError):  # a name too long for the system
             if path.is_file():
                 return path
-        raise ManifestError(f"subject {self.name}: the `{column}` file {path} does not exist; correct the path")
+            if path.exists():
+                problem = "is a folder or a device, no file"
+        raise ManifestError(f"subject {self.name}: the `{column}` file {path} {problem}; correct the path")
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,18 @@ def _read_file(path: Path) -> tuple[list[ManifestRow], list[str]]:
     folder = path.resolve().parent
     rows = [_row(folder, {column: text.strip() for column, text in record.items()}) for record in records]
     for line, row in enumerate(rows, start=2):
-        if not row.subject_id:
-            problems.append(f"{path} line {line}: the subject_id is empty; name the subject")
-        if row.split and row.split not in SPLITS:
-            problems.append(f"{path} line {line}: split is '{row.split}', expected one of {', '.join(SPLITS)}")
+        problems += [f"{path} line {line}: {problem}" for problem in _row_problems(row)]
     return rows, problems
+
+
+def _row_problems(row: ManifestRow) -> Iterator[str]:
+    if not row.subject_id:
+        yield "the subject_id is empty; name the subject"
+    for column, name in (("subject_id", row.subject_id), ("session_id", row.session_id)):
+        if not name.isprintable():
+            yield f"the {column} {name[:60]!r} holds a line break or another character that cannot be seen; rename it"
+    if row.split and row.split not in SPLITS:
+        yield f"split is '{row.split}', expected one of {', '.join(SPLITS)}"
 
 
 def _row(folder: Path, cells: Mapping[str, str]) -> ManifestRow:
@@ -232,7 +243,8 @@ def _shared_images(rows: Sequence[ManifestRow]) -> Iterator[str]:
         for column in CONTRASTS:
             if column not in row.paths:
                 continue
-            path = os.path.normpath(row.paths[column])
+            named = row.paths[column]
+            path = os.path.realpath(named) if named.is_symlink() else os.path.normpath(named)
             if path in columns:
                 yield f"subject {row.name}: `{columns[path]}` and `{column}` are the same file {path}; correct one"
             columns[path] = column
@@ -257,37 +269,20 @@ def _warn_of_case(rows: Sequence[ManifestRow]) -> None:
         log.warning(
             "%s differ in case alone and count as different subjects; give one subject one subject_id, and two "
             "subjects ids that a disk ignoring case tells apart",
-            ", ".join(pairs[:5]) + (f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""),
+            ", ".join(pairs[:5]) + f" and {len(pairs) - 5} more pairs" * (len(pairs) > 5),
         )
 
 
-def _absent(rows: Sequence[ManifestRow], columns: Sequence[str]) -> list[str]:
-    problems = []
-    for row in rows:
-        for column in columns:
-            try:
-                row.path(column)
-            except ManifestError as error:
-                problems.append(str(error))
-    return problems
+def _absent(rows: Sequence[ManifestRow], columns: Sequence[str]) -> Iterator[str]:
+    for row, column in product(rows, columns):
+        try:
+            row.path(column)
+        except ManifestError as error:
+            yield str(error)
 
 
 def _misspelled(column: str) -> str | None:
-    """The known column that a column's name is, or is one letter away from."""
-    return next((known for known in _KNOWN_COLUMNS if _one_letter_away(column.lower(), known)), None)
-
-
-def _one_letter_away(a: str, b: str) -> bool:
-    """True if one insertion, deletion, exchange or swap of neighbors makes `a` into `b`; also other case or plural."""
-    if a == b:
-        return True
-    if len(a) == len(b):
-        differing = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
-        swapped = len(differing) == 2 and a[differing[0]] == b[differing[1]] and a[differing[1]] == b[differing[0]]
-        # t1w and t2w are one letter apart too, but both are known: only unknown columns come here
-        return len(differing) == 1 or swapped
-    short, long = sorted((a, b), key=len)
-    return len(long) - len(short) == 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+    return next((known for known in _KNOWN_COLUMNS if one_letter_away(column.lower(), known)), None)
 
 
 def _raise_if(name: str, problems: Sequence[str]) -> None:

@@ -104,7 +104,8 @@ def masked_subject(raw: RawSubject) -> Subject:
     """Check that the images of a subject lie on one grid, and find its brain in the first; errors as above."""
     check_one_grid(raw.images, name=raw.name)
     first, source = next(iter(raw.images.items()))
-    mask = brain_mask(source, raw.labels.get("mask"), name=str(raw.row.path(first)))
+    given_name = str(raw.row.paths.get("mask", ""))
+    mask = brain_mask(source, raw.labels.get("mask"), name=str(raw.row.path(first)), given_name=given_name)
     return Subject(raw.row, raw.images, raw.labels, mask=mask)
 
 

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from tests.conftest import brain_pair, oblique_affine, write_cohort
-from volumetric.cli import main
+from volumetric.cli import app, main
+from volumetric.cli.options import OptionError
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.model.predict import Model
@@ -475,3 +477,21 @@ def test_item_18_a_scan_whose_name_is_not_utf_8_is_synthesized_and_skipped_the_n
     made = image.stat().st_mtime_ns
     assert infer(scan)[0] == 0
     assert image.stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--flips", "q"], "--flips q: some of the letters x, y and z"),
+        (["--sources", "ct"], "--sources ct: expected 't1w'"),
+        (
+            ["--input", "t1w=a.nii.gz", "--input", "t1w=b.nii.gz"],
+            "--input t1w: two files are given, a.nii.gz and b.nii.gz",
+        ),
+    ],
+)
+def test_an_option_that_is_wrong_is_named_with_its_word(options, problem, tmp_path):
+    result = CliRunner().invoke(app, ["infer", "x.nii.gz", "--out", str(tmp_path / "out"), *options])
+    assert isinstance(result.exception, OptionError)
+    assert problem in str(result.exception)
+    assert not (tmp_path / "out").exists()

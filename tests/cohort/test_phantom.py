@@ -111,7 +111,7 @@ def test_splits_repeat_after_eight_and_serve_small_cohorts():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"subjects": 0}, "expected at least 1"),
+        ({"subjects": 0}, "expected 1 to"),
         ({"seed": -1}, "from 0 on"),
         ({"spacing_mm": 0.2}, "expected 0.5 to 4"),
         ({"spacing_mm": 9.0}, "expected 0.5 to 4"),
@@ -157,3 +157,8 @@ def test_the_record_reads_back_the_numbers_that_were_drawn(five):
     record = PhantomRecord.read(five / "phantom.json")
     assert sorted(record.subjects) == [f"sim00{k}" for k in range(5)]
     assert record.subjects["sim002"] == PhantomTask(five, seed=3, spacing_mm=4.0).finished(2)
+
+
+def test_a_cohort_that_no_disk_holds_is_refused_at_once(tmp_path):
+    with pytest.raises(PhantomError, match="expected 1 to 1000000"):
+        phantom(tmp_path / "out", subjects=10**12)

@@ -72,3 +72,20 @@ def test_the_command_line_answers_an_alias_bomb_with_one_sentence(tmp_path):
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "has an anchor or alias; write the value out" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("seed: 1\noptim:\n  lr: 1\n  lr: 2\n", "line 4 has the key `lr` again; keep one"),
+        ("seed: 010\n", "line 1 has the number 010; write it in decimals"),
+        ("seed: 1:30\n", "line 1 has the number 1:30; write it in decimals"),
+    ],
+)
+def test_text_that_yaml_would_read_in_its_own_way_is_refused(text, problem):
+    with pytest.raises(ConfigError, match=problem):
+        load_yaml(text, "c.yaml")
+
+
+def test_plain_numbers_are_read():
+    assert load_yaml("[0, -7, +12, 1_000, 1.5]", "c.yaml") == [0, -7, 12, 1000, 1.5]

@@ -88,3 +88,15 @@ def test_another_network_starts_its_section_anew(tmp_path):
     assert (network.name, network.channels, network.norm) == ("dynunet", (16, 32), "group")
     same = resolve(tmp_path / "base.yaml", ["network.name=unet", "network.num_blocks=3"]).network
     assert (same.channels, same.norm, same.num_blocks) == ((8, 16), "batch", 3)
+
+
+@pytest.mark.parametrize("override", ["seed=true", "optim.lr=no", "optim.num_steps=yes"])
+def test_a_truth_is_no_number(override):
+    key = override.partition("=")[0].rpartition(".")[2]
+    with pytest.raises(ConfigError, match=f"`{key}` is (true|false), expected a number"):
+        resolve(None, [override])
+
+
+def test_steps_that_no_machine_can_do_are_refused():
+    with pytest.raises(ConfigError, match="num_steps"):
+        resolve(None, ["optim.num_steps=99999999999999999999"])

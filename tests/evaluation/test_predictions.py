@@ -98,3 +98,28 @@ def test_scales_that_are_some(scale):
 def test_a_folder_that_is_none_is_named():
     with pytest.raises(PredictionsError, match="there is no such folder"):
         open_predictions(Path("/nowhere/at/all"))
+
+
+def test_a_contrast_that_the_sidecars_contradict_is_refused(tmp_path):
+    PredictionRow.write_table(
+        tmp_path / "predictions.csv", [PredictionRow(subject_id="a", path="a.nii.gz", status="ok")]
+    )
+    SIDECAR.model_copy(update={"subject_id": "a", "session_id": ""}).write(tmp_path / "a.json")
+    folder = open_predictions(tmp_path)
+    own = (SIDECAR.sources[0], SIDECAR.target)
+    assert folder.contrasts(None, None) == folder.contrasts(*own) == own
+    for options, named in ((("pdw", None), "--source pdw"), ((None, SIDECAR.sources[0]), "--target t1w")):
+        with pytest.raises(PredictionsError, match=f"{named}, but the sidecars there name .*; leave it out"):
+            folder.contrasts(*options)
+    assert touch(tmp_path / "theirs", "a.nii.gz").contrasts("pdw", None) == ("pdw", "t2w")
+
+
+@pytest.mark.parametrize("path", ["../truth.nii.gz", "/data/truth.nii.gz"])
+def test_a_table_that_leads_out_of_its_folder_is_refused(tmp_path, path):
+    PredictionRow.write_table(
+        tmp_path / "p" / "predictions.csv", [PredictionRow(subject_id="a", path=path, status="ok")]
+    )
+    with pytest.raises(
+        PredictionsError, match=r"subject a: .*predictions.csv names .*truth.nii.gz, which lies outside"
+    ):
+        open_predictions(tmp_path / "p").find(ManifestRow("a"))

@@ -233,3 +233,19 @@ def test_a_damaged_quaternion_beside_a_good_sform_is_one_warning():
     header["quatern_b"] = 5
     (warning,) = Image(np.zeros((5, 6, 7), np.float32), oblique_affine(), header).warnings
     assert "damaged qform" in warning
+
+
+@pytest.mark.parametrize(("kind", "offset"), [(nib.Nifti1Image, 0), (nib.Nifti1Image, 348), (nib.Nifti2Image, 352)])
+@pytest.mark.parametrize("magic", ["n+1", "ni1"])
+def test_voxels_that_would_begin_inside_the_header_are_refused(tmp_path, kind, offset, magic):
+    path = write_header(tmp_path / "scan.nii", nifti=kind, vox_offset=offset, magic=magic)
+    refused(path, f"voxels begin at byte {offset}, expected .* mend vox_offset")
+
+
+@pytest.mark.parametrize(("code", "unit"), [(1, "meters"), (3, "micrometers"), (2, ""), (0, "")])
+def test_a_unit_but_millimeters_is_a_warning(code, unit):
+    header = nib.Nifti1Header()
+    header.set_sform(oblique_affine(), 1)
+    header["xyzt_units"] = code + 8  # and seconds
+    warnings = Image(np.zeros((5, 6, 7), np.float32), oblique_affine(), header).warnings
+    assert [f"header names {unit} as its unit" in warning for warning in warnings] == [True] * bool(unit)

@@ -246,3 +246,11 @@ def test_checkpoints_are_written_by_time_too(cohort, tiny_config, tmp_path, monk
     monkeypatch.setattr(loop, "_save_last", lambda optimization, progress, out: saved.append(progress.step))
     train([cohort], tiny_config, tmp_path)
     assert saved == [1, 2, 3, 4, 5, 6]
+
+
+def test_fresh_leaves_a_model_that_no_training_began(cohort, tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "model.yaml").write_text("theirs")
+    with pytest.raises(OutputError, match="--fresh would delete its `model`"):
+        train([cohort], resolve(TINY), tmp_path / "run", fresh=True)
+    assert (tmp_path / "run" / "model" / "model.yaml").read_text() == "theirs"

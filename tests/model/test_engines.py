@@ -1,4 +1,5 @@
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -343,3 +344,13 @@ def test_two_sources_go_through_every_engine_alike(run_folder):
         for name in ("openvino", "torch")
     }
     np.testing.assert_allclose(found["openvino"], found["torch"], atol=1e-4 * found["torch"].std())
+
+
+def test_a_pipe_in_the_place_of_a_conversion_is_not_waited_for(tmp_path):
+    net = network(NETWORKS["unet"])
+    engine(net, "openvino", cache=tmp_path)(torch.zeros(1, 1, 8, 8, 8))
+    (kept,) = tmp_path.rglob("sha256")
+    kept.unlink()
+    os.mkfifo(kept)
+    engine(net, "openvino", cache=tmp_path)(torch.zeros(1, 1, 8, 8, 8))
+    assert kept.is_file()

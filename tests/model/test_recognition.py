@@ -131,3 +131,22 @@ def test_issue_17_23_a_header_without_codes_is_a_warning_for_a_scan_that_is_take
     nib.save(nifti, tmp_path / "t1w.nii.gz")
     warnings = load_model(run_folder).predict(tmp_path / "t1w.nii.gz").warnings
     assert any(text.startswith("the t1w header does not say how the scan lies") for text in warnings)
+
+
+def test_an_extreme_voxel_is_a_warning_and_bright_vessels_are_none(spec):
+    image, mask = ball(*T1W)
+    center = tuple(side // 2 for side in image.array.shape)
+    for brightest, expected in ((8, 0), (5000, 1)):
+        array = image.array.copy()
+        array[center] = brightest * np.median(array[mask])
+        found = [
+            w for w in warnings_of(spec, image.with_array(array), mask) if "extreme voxels: up to 5e+03 times" in w
+        ]
+        assert len(found) == expected
+
+
+def test_a_measure_that_cannot_be_had_is_left_out_of_the_sentence():
+    (warning,) = _contrast_warnings("t1w", Appearance(NAN, 1.9, 0.8))
+    assert (
+        warning == "the scan looks like a T2w, not a T1w: the brightest 2 % of the brain exceed 1.90 times its median"
+    )

@@ -203,3 +203,10 @@ def test_the_built_package_has_the_templates(tmp_path):
     here = REPOSITORY / "volumetric" / "reporting" / "templates"
     there = tmp_path / "built" / "volumetric" / "reporting" / "templates"
     assert sorted(p.name for p in there.iterdir()) == sorted(p.name for p in here.iterdir())
+
+
+def test_a_table_is_not_written_over_by_the_page(tmp_path):
+    (tmp_path / "per_subject.csv").write_text("scores")
+    with pytest.raises(ReportError, match=r"--out .*per_subject\.csv: expected a name that ends in \.html"):
+        report(tmp_path, out=tmp_path / "per_subject.csv")
+    assert (tmp_path / "per_subject.csv").read_text() == "scores"

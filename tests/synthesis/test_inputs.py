@@ -73,7 +73,7 @@ def test_wrong_inputs_are_named(files, spec, tmp_path, cohort):
         find_cases([cohort], spec, split="nobody")
     with pytest.raises(InputsError, match="no input is given"):
         find_cases([], spec)
-    with pytest.raises(InputsError, match="no letter or digit"):
+    with pytest.raises(InputsError, match="no letter from A to Z"):
         find_cases(files("---.nii.gz"), spec)
 
 

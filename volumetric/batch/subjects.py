@@ -288,7 +288,7 @@ class _Steps(Generic[ItemT, LoadedT, ResultT, RecordT]):
             if not is_out_of_memory(error):
                 raise
             said = str(error).partition("\n")[0] or type(error).__name__
-            reason = f"the memory ran out ({said})"
+            reason = f"the memory ran out ({said}); give it more, or fewer --jobs or smaller windows"
             self._outcome = Outcome(self._name, "failed", error=reason)
         self._seconds += time.perf_counter() - start
 

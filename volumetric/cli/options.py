@@ -12,6 +12,8 @@ from volumetric.config.choices import Device, Engine, Executor, Precision
 from volumetric.errors import InputError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from volumetric.batch.spread import Spread
     from volumetric.config.inference import InferenceOptions
 
@@ -45,11 +47,13 @@ class OptionError(InputError):
 
 def contrast_files(pairs: Sequence[str]) -> dict[str, Path]:
     """`["t1w=A.nii.gz"]` -> `{"t1w": Path("A.nii.gz")}`."""
-    files = {}
+    files: dict[str, Path] = {}
     for pair in pairs:
         contrast, equals, path = pair.partition("=")
         if not equals or not path:
             raise OptionError(f"--input {pair}: expected contrast=file, for example t1w=A.nii.gz")
+        if contrast in files:
+            raise OptionError(f"--input {contrast}: two files are given, {files[contrast]} and {path}; leave out one")
         files[contrast] = Path(path)
     return files
 
@@ -91,7 +95,18 @@ def inference_options(
             sources=tuple(word.strip() for word in sources.split(",") if word.strip()),
         )
     except ValidationError as error:
-        raise OptionError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        raise OptionError(_option_problem(error)) from error
+
+
+def _option_problem(error: ValidationError) -> str:
+    """The first problem, after the option and the word that was given, if it is that of one."""
+    problem = error.errors()[0]
+    said = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return said
+    option, given = str(problem["loc"][0]).replace("_", "-"), problem["input"]
+    expected = "some of the letters x, y and z, in this order" if option == "flips" else said[0].lower() + said[1:]
+    return f"--{option} {given}: {expected.replace('input should be', 'expected')}"
 
 
 def spread_over(shard: str | None, executor: Executor, address: str, *, fresh: bool, dry_run: bool) -> Spread:

@@ -30,6 +30,7 @@ SPACING_LIMITS_MM = (0.5, 4.0)
 
 _DEFAULTS = SimulationConfig()
 _NUM_SHOWN = 5
+_MAX_SUBJECTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,8 @@ class PhantomTask(CohortTask[tuple[np.random.Generator, SubjectParameters], Subj
 
 def _check(subjects: int, seed: int, spacing_mm: float) -> None:
     low, high = SPACING_LIMITS_MM
-    if subjects < 1:
-        raise PhantomError(f"a cohort of {subjects} subjects: expected at least 1; give --subjects 16")
+    if not 1 <= subjects <= _MAX_SUBJECTS:
+        raise PhantomError(f"a cohort of {subjects} subjects: expected 1 to {_MAX_SUBJECTS}; give --subjects 16")
     if seed < 0:
         raise PhantomError(f"seed {seed}: expected a whole number from 0 on; give --seed 0")
     if not low <= spacing_mm <= high:

@@ -58,7 +58,7 @@ def split_rows(
         parts = {split: f for split, f in zip(SPLITS, fractions, strict=True) if f > 0}
     else:
         if not 2 <= num_folds <= len(subjects):
-            raise SplitError(f"--folds {num_folds}: expected 2 to {len(subjects)}, the number of subjects")
+            raise SplitError(_folds_problem(num_folds, len(subjects)))
         parts = {str(fold): 1 / num_folds for fold in range(num_folds)}
     strata = _strata(subjects, stratify, smallest=len(parts))
     order = sorted(subjects, key=lambda subject: (strata[subject], hash_json([seed, subject])))
@@ -66,6 +66,12 @@ def split_rows(
     if num_folds is None:
         return tuple(replace(row, split=part_of[row.subject_id]) for row in rows)
     return tuple(replace(row, fold=part_of[row.subject_id]) for row in rows)
+
+
+def _folds_problem(num_folds: int, num_subjects: int) -> str:
+    if num_subjects < 2:
+        return f"--folds {num_folds}: there is {num_subjects} subject, and two folds need two; name more subjects"
+    return f"--folds {num_folds}: expected 2 to {num_subjects}, the number of subjects"
 
 
 def _deal(order: Sequence[str], parts: Mapping[str, float]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -11,6 +12,7 @@ from volumetric.errors import InputError
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20
 """Lists and sections inside one another; the whole configuration needs four."""
+_PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 
 
 class ConfigError(InputError):
@@ -26,7 +28,7 @@ def load_yaml(text: str, name: str) -> Any:
 
     Raises:
         ConfigError: the text is not YAML, or passes `MAX_CHARACTERS` or `MAX_DEPTH`, or uses an anchor or an alias,
-            by which a few lines can stand for billions of values.
+            by which a few lines can stand for billions of values, or gives a key twice.
     """
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(
@@ -53,3 +55,19 @@ class _BoundedLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key `{key.value}` again; keep one")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if not _PLAIN_INTEGER.fullmatch(node.value):  # YAML 1.1 reads 010 as 8 and 1:30 as 90
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} has the number {node.value}; write it in decimals")
+        return int(node.value)
+
+
+_BoundedLoader.add_constructor("tag:yaml.org,2002:int", _BoundedLoader.construct_yaml_int)

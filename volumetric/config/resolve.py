@@ -81,7 +81,7 @@ def _read(path: Path, ancestors: tuple[Path, ...]) -> dict[str, Any]:
             f"{path}: there is no such configuration file; check the path, or name a shipped one: {names}"
         )
     if path.resolve() in ancestors:
-        raise ConfigError(f"{path}: `extends` leads in a circle")
+        raise ConfigError(f"{path}: `extends` leads in a circle; name another file, or leave it out")
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)
@@ -125,7 +125,7 @@ def _set(tree: dict[str, Any], override: str) -> dict[str, Any]:
     for section in sections:
         below = below.get(section, {})
         if not isinstance(below, dict):
-            raise ConfigError(f"--set {override}: `{section}` is a value, not a section")
+            raise ConfigError(f"--set {override}: `{section}` is a value, not a section; set that one")
     change: Any = {last: value}
     for section in reversed(sections):
         change = {section: change}

@@ -127,7 +127,7 @@ class OptimConfig(Section):
 
     lr: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-5, ge=0, le=1, description="decoupled weight decay of AdamW")
-    num_steps: int = Field(50_000, ge=1, description="optimizer steps of the whole run")
+    num_steps: int = Field(50_000, ge=1, le=10**9, description="optimizer steps of the whole run")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(

@@ -76,8 +76,8 @@ def evaluate(
         split: `train`, `val`, `test` or `all`.
         device: `auto`, `cpu` or `cuda`.
         prediction_scale: `reference`, `own-median` or the number that predictions are divided by.
-        source: source contrast; default the predictions' own, else `t1w`.
-        target: target contrast; default the predictions' own, else `t2w`.
+        source: source contrast of predictions whose sidecars name none; default `t1w`.
+        target: target contrast of predictions whose sidecars name none; default `t2w`.
         pattern: path of another tool's files in the folder, such as `{subject_id}/*_synth.nii.gz`.
         segmentation: divide each T1w into tissues where none are given, and again with the true and the predicted T2w;
             most of the time of an evaluation.
@@ -155,9 +155,7 @@ def _settings_and_training(
     segmentation: bool,
 ) -> tuple[ScoringSettings, TrainingIntensities]:
     """The settings that all subjects share, and the pooled training subjects behind the baselines."""
-    sidecar = folder.sidecar
-    source = source or (sidecar.sources[0] if sidecar else "t1w")
-    target = target or (sidecar.target if sidecar else "t2w")
+    source, target = folder.contrasts(source, target)
     training = pool_training(manifest.split("train"), source, target)
     data_range = _data_range(folder, training)
     return ScoringSettings(source, target, data_range, scale, segmentation), training

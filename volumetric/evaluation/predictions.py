@@ -51,6 +51,21 @@ class PredictionSet:
         """One of the sidecars, which agree on contrasts, data range and model; None for another tool's files."""
         return next(iter(self.sidecars.values()), None)
 
+    def contrasts(self, source: str | None, target: str | None) -> tuple[str, str]:
+        """Source and target: those of the sidecars, else the given ones, else T1w and T2w.
+
+        Raises:
+            PredictionsError: a given one that the sidecars contradict.
+        """
+        if self.sidecar is None:
+            return source or "t1w", target or "t2w"
+        for option, given, own in (("source", source, self.sidecar.sources), ("target", target, [self.sidecar.target])):
+            if given is not None and given not in own:
+                raise PredictionsError(
+                    f"{self.folder}: --{option} {given}, but the sidecars there name {', '.join(own)}; leave it out"
+                )
+        return source or self.sidecar.sources[0], self.sidecar.target
+
     def match(self, rows: Sequence[ManifestRow]) -> dict[SessionKey, Path | PredictionsError]:
         """The prediction of each subject and session, or why there is none; no file belongs to two of them."""
         matches: dict[SessionKey, Path | PredictionsError] = {}
@@ -94,6 +109,11 @@ class PredictionSet:
         if row.key in self.damaged:
             raise PredictionsError(f"subject {row.name}: {self.damaged[row.key]}")
         file = self.folder / entry.path
+        if ".." in file.parts[len(self.folder.parts) :] or Path(entry.path).is_absolute():
+            raise PredictionsError(
+                f"subject {row.name}: {self.folder / PREDICTIONS} names {entry.path}, which lies outside that folder; "
+                "repeat `volumetric infer` into it"
+            )
         if not file.is_file():
             raise PredictionsError(
                 f"subject {row.name}: the prediction {file} is gone; repeat `volumetric infer` into that folder"

@@ -46,6 +46,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     HeaderDataError,
     ImageFileError,
 )
+_OTHER_UNITS = {1: "meters", 3: "micrometers"}
 _KINDS = {"c": "complex numbers", "V": "colors (RGB)"}
 _SILENT = logging.Logger("silent")  # nibabel reports what it mends when the image is read
 _SILENT.addHandler(logging.NullHandler())
@@ -89,7 +90,7 @@ def check_header(data: bytes, path: Path) -> CheckedHeader:
         dtype = _data_type(header, path)
         _check_slope(header, path)
         shape = tuple(int(side) for side in header.get_data_shape())
-        offset = _voxel_offset(float(header["vox_offset"]), path)
+        offset = _voxel_offset(float(header["vox_offset"]), header_class.single_vox_offset, path)
         num_bytes = offset + _voxel_bytes(shape, dtype.itemsize, path)
         _check_pixel_sizes(header, path)
         header.check_fix(logger=_SILENT)
@@ -99,14 +100,22 @@ def check_header(data: bytes, path: Path) -> CheckedHeader:
 
 
 def header_warnings(header: nib.Nifti1Header | None, shape: tuple[int, int, int]) -> list[str]:
-    """What a header leaves open: no form at all, or a qform and an sform that contradict each other.
+    """Warnings about a header: no form, a qform and an sform that contradict each other, or a unit but millimeters.
 
     Args:
         header: of the scan; None for one that was made in memory.
         shape: `(I, J, K)`.
     """
-    if header is None:
-        return []
+    return [] if header is None else [*_unit_warnings(header), *_form_warnings(header, shape)]
+
+
+def _unit_warnings(header: nib.Nifti1Header) -> list[str]:
+    """Programs write any unit and mean millimeters, so the numbers are taken as those."""
+    unit = _OTHER_UNITS.get(int(header["xyzt_units"]) & 7)
+    return [f"header names {unit} as its unit: its numbers are read as millimeters; mend xyzt_units"] if unit else []
+
+
+def _form_warnings(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> list[str]:
     codes = int(header["qform_code"]), int(header["sform_code"])
     if codes == (0, 0):
         return [
@@ -207,10 +216,11 @@ def _three_sides(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _voxel_offset(offset: float, path: Path) -> int:
-    if not 0 <= offset <= MAX_EXTENSION_BYTES:
+def _voxel_offset(offset: float, least: int, path: Path) -> int:
+    """First byte of the voxels; at 0 nibabel would read the header as voxels."""
+    if not least <= offset <= MAX_EXTENSION_BYTES:
         raise ImageError(
-            f"{path}: the header says that voxels begin at byte {offset:g}, expected a number up to "
+            f"{path}: the header says that voxels begin at byte {offset:g}, expected {least} to "
             f"{MAX_EXTENSION_BYTES}; mend vox_offset or convert the image again"
         )
     return int(offset)

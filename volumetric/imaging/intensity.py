@@ -36,7 +36,7 @@ def reference_scale(array: NDArray[Any], mask: NDArray[np.bool_], *, name: str =
     if not scale > 0:
         raise IntensityError(
             f"{name}: the median inside the brain mask is {scale:g}, expected a positive number; "
-            "is this a magnitude image, and does the mask lie on the brain?"
+            "give a magnitude image, and a mask that lies on the brain"
         )
     return scale
 

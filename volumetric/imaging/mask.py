@@ -55,13 +55,16 @@ class Extraction(NamedTuple):
     reason: str
 
 
-def brain_mask(source: Image, given: Image | None = None, *, name: str = "the source image") -> BrainMask:
+def brain_mask(
+    source: Image, given: Image | None = None, *, name: str = "the source image", given_name: str = ""
+) -> BrainMask:
     """Brain mask of a source image: the given mask, else its nonzero voxels, else deepbet's.
 
     Args:
         source: the source image; never the target, since at inference there is none.
         given: the `mask` column's image, on the same grid; nonzero is brain.
         name: how to call the image in an error, usually its path.
+        given_name: the same of the given mask.
 
     Returns:
         The mask and its rule: `given`; `nonzero` if at least 20 % of the voxels are exactly zero and the rest
@@ -74,12 +77,12 @@ def brain_mask(source: Image, given: Image | None = None, *, name: str = "the so
     if given is not None:
         if not same_space(source.space, given.space):
             raise MaskError(
-                f"{name}: the given mask has shape {given.space.shape} and another grid than the image "
+                f"{given_name or name}: the given mask has shape {given.space.shape} and another grid than the image "
                 f"{source.space.shape}; resample the mask onto the image"
             )
         mask = np.asarray(given.array > 0)
         if not mask.any():
-            raise MaskError(f"{name}: the given mask is empty; give one that covers the brain, or none")
+            raise MaskError(f"{given_name or name}: the given mask is empty; give one that covers the brain, or none")
         return BrainMask(mask, "given")
     extracted = find_extracted_brain(source, name=name).brain
     return BrainMask(_deepbet(source, name), "deepbet") if extracted is None else BrainMask(extracted, "nonzero")
@@ -100,7 +103,7 @@ def find_extracted_brain(source: Image, *, name: str = "the source image") -> Ex
     """
     nonzero = np.asarray(source.array != 0)
     if not nonzero.any():
-        raise MaskError(f"{name}: every voxel is zero; this is not a scan")
+        raise MaskError(f"{name}: every voxel is zero; this is no scan, name another")
     zeros = 1 - float(nonzero.mean())
     if zeros < MIN_ZERO_FRACTION:
         return Extraction(None, f"the scan is not brain-extracted: {100 * zeros:.0f} % of its voxels are 0")

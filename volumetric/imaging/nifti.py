@@ -64,7 +64,7 @@ class Image:
 
     @property
     def warnings(self) -> list[str]:
-        """What its header leaves open, as `header_warnings`."""
+        """Warnings about its header, as `header_warnings`."""
         return header_warnings(self.header, self.space.shape)
 
     def with_array(self, array: NDArray[Any]) -> Image:
@@ -196,7 +196,7 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImageError(f"{path}: there is no such file; check the path")
     if not path.name.endswith(SUFFIXES):
-        raise ImageError(f"{path}: expected a file that ends in .nii or .nii.gz")
+        raise ImageError(f"{path}: expected a file that ends in .nii or .nii.gz; rename or convert it")
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -78,6 +78,8 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         CheckpointError: a file that is missing, damaged or of another network.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("a folder or a pipe stands where a file belongs")
         rest = fabric.load(path, dict(state), strict=True, weights_only=True)
         plain = rest["progress"]
         history = [HistoryRow.model_validate(row) for row in plain["history"]]
@@ -88,6 +90,8 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         if is_out_of_memory(error):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch advises to read it without its safeguard
+            reason = "it holds something else than weights and numbers, or is damaged"
         raise CheckpointError(
             f"{path}: not a whole checkpoint of this run ({reason}); put a copy of it back, or start over with --fresh"
         ) from error

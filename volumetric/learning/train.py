@@ -33,7 +33,7 @@ from volumetric.model.folder import SPEC
 from volumetric.model.predict import Model
 from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.model.uncertainty import UncertaintySpec
-from volumetric.outputs import locked, versions, write_text
+from volumetric.outputs import OutputError, locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
 
@@ -224,7 +224,16 @@ def _fabric(config: RunConfig) -> Fabric:
 
 
 def _delete_outputs(out: Path) -> None:
-    """Remove what a training writes, and nothing else; the cache stays, since it depends on the scans alone."""
+    """Remove what a training writes, and nothing else; the cache stays, since it depends on the scans alone.
+
+    Raises:
+        OutputError: no training has begun there, so its `model` came another way.
+    """
+    if (out / "model").exists() and not (out / SETTINGS_FILE).exists():
+        raise OutputError(
+            f"{out}: no training has begun there, and --fresh would delete its `model`; move that, or choose another "
+            "--out"
+        )
     for folder in ("checkpoints", "model", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)
     for file in ("config.yaml", SETTINGS_FILE, PROVENANCE_FILE, HISTORY_FILE, "log.txt", "validation.png"):

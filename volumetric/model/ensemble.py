@@ -66,9 +66,11 @@ class Ensemble(Model):
         """Of each member's folder."""
         return tuple(member.sha256 for member in self.members)
 
-    def preprocess_masked(self, images: Mapping[str, Image], mask: BrainMask) -> EnsembleInput:
+    def preprocess_masked(
+        self, images: Mapping[str, Image], mask: BrainMask, *, names: Mapping[str, Path] | None = None
+    ) -> EnsembleInput:
         """As of one model, for each member in its own network units."""
-        inputs = [member.preprocess_masked(images, mask) for member in self.members]
+        inputs = [member.preprocess_masked(images, mask, names=names) for member in self.members]
         warnings = tuple(dict.fromkeys(warning for one in inputs for warning in one.warnings))
         return EnsembleInput(**{**vars(inputs[0]), "warnings": warnings}, members=tuple(inputs))
 

@@ -190,12 +190,15 @@ class Model:
         check_one_grid(images, name="given")
         return self.preprocess_masked(images, brain_mask(images[used[0]], mask))
 
-    def preprocess_masked(self, images: Mapping[str, Image], mask: BrainMask) -> ModelInput:
+    def preprocess_masked(
+        self, images: Mapping[str, Image], mask: BrainMask, *, names: Mapping[str, Path] | None = None
+    ) -> ModelInput:
         """As `preprocess`, of images on one grid whose brain mask is known.
 
         Args:
             images: by contrast, every source of the model, or those that `used_sources` names.
             mask: on their grid.
+            names: how to call the images in an error, usually their paths.
 
         Raises:
             InputError: an image that cannot be used.
@@ -205,8 +208,8 @@ class Model:
         region = region_mask(self.spec.mask.kind, scan, mask.array)
         space = model_space_of(scan.space, mask.array, self.spec.spacing_mm, region)
         if self.spec.label_classes is None:
-            names = [f"the {contrast} image" for contrast in used]
-            own = space.to_model_space(*(images[contrast] for contrast in used), names=names)
+            called = [str((names or {}).get(contrast, f"the {contrast} image")) for contrast in used]
+            own = space.to_model_space(*(images[contrast] for contrast in used), names=called)
         else:
             own = space.labels_to_model_space(scan)
         using = self.spec.model_copy(update={"sources": used})

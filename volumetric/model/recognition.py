@@ -32,6 +32,7 @@ class Limits(NamedTuple):
         t2w_brightest: only fluid of a T2w is brighter; a FLAIR reaches 1.72.
         likeness: lowest of a scan; 0.46 in the least of them, 0 in noise.
         negative_share: most negative voxels of a scan; interpolation leaves a few.
+        extreme: farthest voxel from 0, in medians of the brain: vessels and fat stay far below.
     """
 
     t1w_cortex: float = 0.92
@@ -41,6 +42,7 @@ class Limits(NamedTuple):
     t2w_brightest: float = 1.82
     likeness: float = 0.25
     negative_share: float = 0.01
+    extreme: float = 100.0
 
 
 LIMITS = Limits()
@@ -122,7 +124,7 @@ def scan_warnings(
     if spec.label_classes is not None:
         return tuple(warnings)
     for contrast, source in zip(spec.sources, sources, strict=True):
-        warnings += _negative_warnings(contrast, images[contrast])
+        warnings += [*_negative_warnings(contrast, images[contrast]), *_extreme_warnings(contrast, source)]
         warnings += _contrast_warnings(contrast, measure_appearance(source, space.brain, space.grid.spacing_mm))
     return (*warnings, *training_range_warnings(spec, images[spec.sources[0]], sources, space.brain))
 
@@ -136,10 +138,14 @@ def _contrast_warnings(contrast: Source, appearance: Appearance) -> list[str]:
     possible = possible_contrasts(appearance)
     if contrast not in _NAMES or contrast in possible:
         return []
+    cortex = (
+        ""
+        if np.isnan(appearance.cortex)
+        else f"tissue near the surface and fluid is {appearance.cortex:.2f} times as bright as deep tissue, and "
+    )
     return [
-        f"the scan looks like a {' or '.join(_NAMES[other] for other in possible)}, not a {_NAMES[contrast]}: tissue "
-        f"near the surface and fluid is {appearance.cortex:.2f} times as bright as deep tissue, and the brightest 2 % "
-        f"of the brain exceed {appearance.brightest:.2f} times its median"
+        f"the scan looks like a {' or '.join(_NAMES[other] for other in possible)}, not a {_NAMES[contrast]}: {cortex}"
+        f"the brightest 2 % of the brain exceed {appearance.brightest:.2f} times its median"
     ]
 
 
@@ -163,6 +169,16 @@ def _negative_warnings(contrast: str, image: Image) -> list[str]:
     return [
         f"the {contrast} scan has negative values, as a CT or a normalized image has: {100 * share:.0f} % of its "
         f"voxels, down to {float(image.array.min()):.4g}; magnitude images have none"
+    ]
+
+
+def _extreme_warnings(contrast: str, source: NDArray[np.float32]) -> list[str]:
+    farthest = float(np.abs(source).max())
+    if farthest <= LIMITS.extreme:
+        return []
+    return [
+        f"the {contrast} scan has extreme voxels: up to {farthest:.3g} times the brain's median, expected at most "
+        f"{LIMITS.extreme:g}, so the prediction around them means nothing"
     ]
 
 

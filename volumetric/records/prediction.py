@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from volumetric.config.choices import MaskKind
 from volumetric.config.inference import InferenceOptions
@@ -129,8 +129,8 @@ class PredictionSidecar(Record):
     sources: tuple[Source, ...]
     sources_used: tuple[Source, ...] = Field((), exclude_if=lambda sources: not sources)
     target: Contrast
-    intensity_scale: float
-    data_range: float
+    intensity_scale: FiniteFloat
+    data_range: FiniteFloat
     mask_kind: MaskKind
     mask_rule: MaskRule
     model_sha256: str

@@ -149,12 +149,13 @@ def read_cells(
             text = file.read()
         if whole_lines:
             text = text[: text.rfind("\n") + 1]
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter, strict=True)
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         records = [{column: _as_text(cell) for column, cell in record.items()} for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{path}: not a readable CSV file ({error}); {remedy}") from error
+        said = "a quote is not closed" if str(error) == "unexpected end of data" else error
+        raise RecordError(f"{path}: not a readable CSV file ({said}); {remedy}") from error
     _check_text(path, text, remedy, must_end=overlong is None)
     for line, record in enumerate(records, start=2):
         if None in record:
@@ -183,6 +184,19 @@ def scan_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
             yield tuple(cells[place] for place in places)
 
 
+def one_letter_away(a: str, b: str) -> bool:
+    """True if one insertion, deletion, exchange or swap of neighbors makes `a` into `b`; also other case or plural."""
+    if a == b:
+        return True
+    if len(a) == len(b):
+        differing = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+        swapped = len(differing) == 2 and a[differing[0]] == b[differing[1]] and a[differing[1]] == b[differing[0]]
+        # t1w and t2w are one letter apart too, but both are known: only unknown columns come here
+        return len(differing) == 1 or swapped
+    short, long = sorted((a, b), key=len)
+    return len(long) - len(short) == 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+
+
 def _as_text(cell: Any) -> Any:
     """A cell without the apostrophe that keeps spreadsheets from calculating; surplus cells as they are."""
     if isinstance(cell, str) and cell.startswith("'") and cell.lstrip("'").startswith(FORMULA_STARTS):
@@ -191,7 +205,7 @@ def _as_text(cell: Any) -> Any:
 
 
 def _check_text(path: Path, text: str, remedy: str, *, must_end: bool) -> None:
-    if "\0" in text.partition("\n")[0]:
+    if "\0" in text:
         raise RecordError(f"{path}: not a readable CSV file (it holds binary data); {remedy}")
     if must_end and text and not text.endswith("\n"):
         raise RecordError(f"{path}: the file is cut short (its last line has no end); {remedy}")

@@ -59,6 +59,8 @@ def report(folder: Path, *, out: Path | None = None, viewer: ViewerChoice = "sho
     out = out or folder / "report.html"
     if out.is_dir():
         raise ReportError(f"{out} is a folder; give --out the name of an HTML file, such as {out / 'report.html'}")
+    if out.suffix.lower() not in (".html", ".htm"):  # a table of scores, say, is not written over
+        raise ReportError(f"--out {out}: expected a name that ends in .html, such as {out.with_suffix('.html')}")
     results = read_results(folder)
     program = niivue_script() if viewer != "none" else None
     subjects = select_subjects(results)

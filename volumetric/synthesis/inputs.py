@@ -90,7 +90,7 @@ def _files(path: Path, spec: ModelSpec) -> list[Path]:
     if path.exists():
         raise InputsError(
             f"{path}: expected a NIfTI file (.nii, .nii.gz), a folder of them, the folder of a DICOM series, "
-            "or a manifest (.csv)"
+            "or a manifest (.csv); name one of these"
         )
     raise InputsError(f"{path}: there is no such file or folder; check the path")
 
@@ -126,7 +126,8 @@ def _named_row(named: Mapping[str, Path], spec: ModelSpec) -> ManifestRow:
         if contrast not in (*spec.sources, "mask"):
             raise InputsError(f"--input {contrast}={path}: the model reads {', '.join(spec.sources)} (and mask)")
         if not path.is_file():
-            raise InputsError(f"--input {contrast}={path}: there is no such file; check the path")
+            problem = "a folder or a device" if path.exists() else "there is no such file"
+            raise InputsError(f"--input {contrast}={path}: {problem}; check the path")
     row = _row_of(named.get(spec.sources[0], next(iter(named.values()))), spec)
     return ManifestRow(row.subject_id, row.session_id, paths={c: p.resolve() for c, p in named.items()})
 
@@ -136,7 +137,9 @@ def _output(row: ManifestRow, spec: ModelSpec) -> str:
     subject = re.sub(r"[^A-Za-z0-9]", "", row.subject_id.removeprefix("sub-"))
     session = re.sub(r"[^A-Za-z0-9]", "", row.session_id.removeprefix("ses-"))
     if not subject:
-        raise InputsError(f"subject {row.name}: no letter or digit in the name, so it can name no file; rename it")
+        raise InputsError(
+            f"subject {row.name}: no letter from A to Z and no digit in the name, so it can name no file; rename it"
+        )
     name = f"sub-{subject}" + (f"_ses-{session}" if session else "")
     name += "_ce-agent" if spec.target == "t1wce" else ""
     folder = f"sub-{subject}/ses-{session}" if session else f"sub-{subject}"

@@ -122,7 +122,9 @@ class SynthesisTask:
         if decision.recipe is not None:
             return self._align(raw, decision, decision.recipe)
         subject = masked_subject(raw)
-        return _Loaded(self._model.preprocess_masked(subject.images, subject.mask), subject.sha256, decision)
+        return _Loaded(
+            self._model.preprocess_masked(subject.images, subject.mask, names=item.row.paths), subject.sha256, decision
+        )
 
     def compute(self, item: InferenceCase, loaded: _Loaded) -> _Synthesized:
         output = self._model.run(loaded.model_input)
@@ -169,7 +171,7 @@ class SynthesisTask:
         template = load_template_t1w() if recipe.grid.space == "mni" else None
         alignment = align(raw.images, recipe, given=raw.labels.get("mask"), template=template, name=raw.name)
         mask = BrainMask(alignment.prepared.mask.array, alignment.rule)
-        model_input = self._model.preprocess_masked(alignment.prepared.images, mask)
+        model_input = self._model.preprocess_masked(alignment.prepared.images, mask, names=raw.row.paths)
         return _Loaded(model_input, raw.sha256, decision, alignment)
 
     def _postprocess(self, result: _Synthesized) -> Prediction:

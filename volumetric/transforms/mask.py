@@ -34,7 +34,8 @@ class BrainMaskd(MapTransform):
         given = data.get(self.given_key) if self.given_key else None
         image = to_image(volume)
         name = str(volume.meta.get("filename_or_obj", self.keys[0]))
-        mask = brain_mask(image, None if given is None else to_image(given), name=name)
+        given_name = "" if given is None else str(given.meta.get("filename_or_obj", ""))
+        mask = brain_mask(image, None if given is None else to_image(given), name=name, given_name=given_name)
         return {**data, self.mask_key: to_tensor(mask.array[None], image.affine, rule=mask.rule)}
 
 

@@ -192,8 +192,10 @@ def _keep(folder: Path, save: Callable[[Path], None]) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
+    hashes = folder / "sha256"
     try:
-        return (folder / "sha256").read_bytes() == _digest(folder).encode()
+        files = all(file.is_file() for file in (hashes, *(folder / name for name in _FILES)))  # a pipe would never end
+        return files and hashes.read_bytes() == _digest(folder).encode()
     except OSError:
         return False
 
