@@ -186,8 +186,8 @@ def test_the_digest_follows_subjects_and_splits_not_folders(tmp_path):
         ("subject_id,t1w\np1,a.nii\n\0\0\0", r"m\.csv: .*binary data"),
         ('subject_id,t1w\n"p\n1",a.nii\n', r"m\.csv line 2: the subject_id 'p\\n1' holds a line break"),
         (
-            "subject_id,session_id,t1w\np1,s\u200b1,a.nii\n",
-            r"m\.csv line 2: the session_id .* cannot be seen; rename it",
+            "subject_id,session_id,t1w\np1,s\u20281,a.nii\n",
+            r"m\.csv line 2: the session_id .* control character; rename it",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from unicodedata import category
 
 from volumetric.errors import InputError
 from volumetric.outputs import hash_json, write_csv
@@ -28,6 +29,7 @@ PATH_COLUMNS = (*CONTRASTS, *LABELS, LABEL_MAP, *(NATIVE + column for column in 
 SPLITS = ("train", "val", "test")
 _ROW_COLUMNS = ("subject_id", "session_id", "split", "fold")
 _KNOWN_COLUMNS = (*_ROW_COLUMNS, *PATH_COLUMNS)
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode
 _REMEDY = "give the manifest as comma-separated text in UTF-8"
 
 
@@ -185,8 +187,8 @@ def _row_problems(row: ManifestRow) -> Iterator[str]:
     if not row.subject_id:
         yield "the subject_id is empty; name the subject"
     for column, name in (("subject_id", row.subject_id), ("session_id", row.session_id)):
-        if not name.isprintable():
-            yield f"the {column} {name[:60]!r} holds a line break or another character that cannot be seen; rename it"
+        if any(category(character) in _CONTROL for character in name):
+            yield f"the {column} {name[:60]!r} holds a line break or another control character; rename it"
     if row.split and row.split not in SPLITS:
         yield f"split is '{row.split}', expected one of {', '.join(SPLITS)}"
 
