@@ -53,8 +53,13 @@ def test_a_truncated_checkpoint_is_named_with_the_way_out(cohort, run):
 
 def test_a_foreign_checkpoint_is_named_with_the_way_out(cohort, run):
     last = run / "checkpoints" / "last.ckpt"
+    copy_of_last = last.with_name("copy.ckpt")
+    shutil.copy(last, copy_of_last)
     torch.save({"network": {"weight": torch.zeros(3)}}, last)
     assert f"{last}: not a whole checkpoint of this run" in refused(cohort, run)
+    state = torch.load(copy_of_last, weights_only=True)
+    torch.save(state | {"settings_sha256": "0" * 64}, last)  # of the same network, trained on other subjects
+    assert f"{last}: not a whole checkpoint of this run (another run wrote it)" in refused(cohort, run)
     torch.save([1, 2], last)
     assert f"{last}: not a whole checkpoint of this run" in refused(cohort, run)
     again = volumetric("train", cohort, "--config", "tiny", "--out", run, "--fresh")

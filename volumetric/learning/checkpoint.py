@@ -14,10 +14,13 @@ from lightning_fabric import Fabric
 
 from volumetric.errors import InputError, one_line
 from volumetric.machine import is_out_of_memory
+from volumetric.outputs import hash_file
 from volumetric.records.run import HistoryRow
+from volumetric.records.settings import SETTINGS_FILE
 
 # A file can be cut short, no checkpoint at all, or that of another network: torch has an error for each.
 _DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
+_SETTINGS = "settings_sha256"
 
 
 class CheckpointError(InputError):
@@ -53,9 +56,10 @@ def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any], progre
         return
     temporary = path.with_name(f".{path.name}.tmp")
     plain = {**vars(progress), "history": [row.model_dump() for row in progress.history]}
+    whole = {**state, "progress": plain, _SETTINGS: _settings_sha256(path)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fabric.strategy.save_checkpoint(temporary, {**state, "progress": plain})  # fabric.save waits for all ranks
+        fabric.strategy.save_checkpoint(temporary, whole)  # fabric.save waits for all ranks
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -75,12 +79,14 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
     """Restore the modules and the optimizer in `state`, by name, from what `save_checkpoint` wrote.
 
     Raises:
-        CheckpointError: a file that is missing, damaged or of another network.
+        CheckpointError: a file that is missing, damaged, of another network or of another run.
     """
     try:
         if path.exists() and not path.is_file():
             raise OSError("a folder or a pipe stands where a file belongs")
         rest = fabric.load(path, dict(state), strict=True, weights_only=True)
+        if rest.get(_SETTINGS, now := _settings_sha256(path)) != now:
+            raise ValueError("another run wrote it")
         plain = rest["progress"]
         history = [HistoryRow.model_validate(row) for row in plain["history"]]
         losses = [float(loss) for loss in plain.get("losses", [])]
@@ -95,3 +101,9 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         raise CheckpointError(
             f"{path}: not a whole checkpoint of this run ({reason}); put a copy of it back, or start over with --fresh"
         ) from error
+
+
+def _settings_sha256(path: Path) -> str:
+    """Hash of the settings of the run folder that a checkpoint lies in; empty where there are none."""
+    settings = path.parent.parent / SETTINGS_FILE
+    return hash_file(settings) if settings.is_file() else ""
