@@ -36,9 +36,8 @@ NUM_BLOCKS = 2700  # of 8 mm in a brain of 1.4 liters
 
 
 def write_large_manifest(folder: Path, number: int) -> None:
-    """A row a subject, two scans and a mask each, in folders of a thousand subjects; all scans are links to one."""
-    scan = folder / "scan.nii.gz"
-    write_image(scan, brain_pair(0)[0])
+    """A row a subject, two scans and a mask each, in folders of a thousand subjects; scans are hard links to a few."""
+    image, scan = brain_pair(0)[0], folder / "none"
     columns = ("t1w", "t2w", "mask")
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -47,9 +46,12 @@ def write_large_manifest(folder: Path, number: int) -> None:
             place = Path(f"scans{subject // 1000}")
             if subject % 1000 == 0:
                 (folder / place).mkdir()
+            if subject % 10_000 == 0:  # a file has at most 65,000 names
+                scan = folder / f"scan{subject}.nii.gz"
+                write_image(scan, image)
             names = [place / f"s{subject}_{column}.nii.gz" for column in columns]
             for name in names:
-                (folder / name).symlink_to(scan)
+                (folder / name).hardlink_to(scan)
             split = ("train", "val", "test")[subject % 3]
             writer.writerow([f"s{subject}", split, *names, f"site{subject % 9}", 20 + subject % 60])
 
