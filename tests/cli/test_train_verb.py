@@ -51,6 +51,19 @@ def test_a_truncated_checkpoint_is_named_with_the_way_out(cohort, run):
     assert "not a whole checkpoint" in refused(cohort, run)
 
 
+def test_a_trained_run_whose_weights_are_damaged_says_so_and_how_to_mend_it(cohort, run_folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    weights = run / "model" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-4] + b"\xff\xff\xff\x7f")
+    message = refused(cohort, run)
+    assert f"{run / 'model'}: the run is trained, and its model is damaged (model.safetensors has changed)" in message
+    shutil.rmtree(run / "model")
+    assert volumetric("train", cohort, "--config", "tiny", "--out", run).returncode == 0
+    assert weights.read_bytes() == whole
+
+
 def test_a_foreign_checkpoint_is_named_with_the_way_out(cohort, run):
     last = run / "checkpoints" / "last.ckpt"
     copy_of_last = last.with_name("copy.ckpt")

@@ -16,6 +16,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from volumetric.config.document import ConfigError
 from volumetric.config.resolve import as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
+from volumetric.errors import InputError
 from volumetric.learning.anatomies import read_anatomies
 from volumetric.learning.labels import check_label_maps, label_classes
 from volumetric.learning.loop import TrainingCohort, run_training
@@ -29,6 +30,7 @@ from volumetric.learning.rows import divided, require_images, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
 from volumetric.manifest import LABEL_MAP, Manifest, read_manifest
 from volumetric.model.device import pick_device
+from volumetric.model.files import verify_model
 from volumetric.model.folder import SPEC
 from volumetric.model.predict import Model
 from volumetric.model.spec import MaskSpec, ModelSpec
@@ -89,6 +91,7 @@ def _begin(
         _delete_outputs(out)
     resumed = settings.began(out)
     if (out / "model" / SPEC).is_file():
+        _check_model(out)
         log.info("%s is trained already; --fresh starts over", out)
         return None
     cohort = _read_cohort(manifest, config, out, base)
@@ -97,6 +100,23 @@ def _begin(
         settings.begin(out)
         Provenance.now(seed=config.seed, device=str(fabric.device)).write(out / PROVENANCE_FILE)
     return cohort
+
+
+def _check_model(out: Path) -> None:
+    """Check the hashes of a finished run's model.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    try:
+        damage = ", ".join(f"{check.file} has changed" for check in verify_model(out) if check.status == "changed")
+    except InputError as error:
+        damage = str(error)
+    if damage:
+        raise OutputError(
+            f"{out / 'model'}: the run is trained, and its model is damaged ({damage}); delete that folder and repeat "
+            "the command, which writes it again from the last checkpoint"
+        )
 
 
 def plan(manifests: Sequence[Path], overrides: Sequence[str], out: Path, *, fresh: bool = False) -> RunConfig:
