@@ -87,11 +87,7 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         rest = fabric.load(path, dict(state), strict=True, weights_only=True)
         if rest.get(_SETTINGS, now := _settings_sha256(path)) != now:
             raise ValueError("another run wrote it")
-        plain = rest["progress"]
-        history = [HistoryRow.model_validate(row) for row in plain["history"]]
-        losses = [float(loss) for loss in plain.get("losses", [])]
-        balance = [(float(a), float(b), float(c)) for a, b, c in plain.get("balance", [])]
-        return Progress(int(plain["step"]), losses, balance, history, float(plain["best_psnr_db"]))
+        return _progress_of(rest["progress"])
     except _DAMAGE as error:
         if is_out_of_memory(error):
             raise
@@ -101,6 +97,13 @@ def load_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Pro
         raise CheckpointError(
             f"{path}: not a whole checkpoint of this run ({reason}); put a copy of it back, or start over with --fresh"
         ) from error
+
+
+def _progress_of(plain: Mapping[str, Any]) -> Progress:
+    history = [HistoryRow.model_validate(row) for row in plain["history"]]
+    losses = [float(loss) for loss in plain.get("losses", [])]
+    balance = [(float(a), float(b), float(c)) for a, b, c in plain.get("balance", [])]
+    return Progress(int(plain["step"]), losses, balance, history, float(plain["best_psnr_db"]))
 
 
 def _settings_sha256(path: Path) -> str:
