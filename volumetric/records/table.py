@@ -154,7 +154,7 @@ def read_cells(
         reader.fieldnames = columns
         records = [{column: _as_text(cell) for column, cell in record.items()} for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = "a quote is not closed" if str(error) == "unexpected end of data" else error
+        said = str(error).replace("unexpected end of data", "a quote is not closed")
         raise RecordError(f"{path}: not a readable CSV file ({said}); {remedy}") from error
     _check_text(path, text, remedy, must_end=overlong is None)
     for line, record in enumerate(records, start=2):
