@@ -198,7 +198,7 @@ def _have_folds(pairs: Sequence[ManifestRow], manifest: str) -> bool:
             f"{manifest}: {len(without)} of {len(pairs)} pairs have no fold ({', '.join(without[:3])}); fill the "
             "column, or give --folds to divide anew"
         )
-    return not without
+    return bool(pairs) and not without
 
 
 def _fold_names(rows: Sequence[ManifestRow], manifest: str, *, least: int) -> list[str]:
