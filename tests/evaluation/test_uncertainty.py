@@ -1,6 +1,5 @@
 import csv
 import json
-import math
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +8,10 @@ import pytest
 
 from tests.conftest import write_cohort
 from tests.evaluation.subjects import normalized_pair
-from tests.records.test_prediction import SIDECAR
 from volumetric.evaluation.evaluate import evaluate as evaluate_in_jobs
 from volumetric.evaluation.subject import NormalizedPrediction
 from volumetric.evaluation.uncertainty import find_uncertainty, sparsification_of, uncertainty_scores
 from volumetric.imaging.nifti import read_image, write_image
-from volumetric.records.prediction import NoveltyRecord
 from volumetric.synthesis.infer import infer
 
 evaluate = partial(evaluate_in_jobs, jobs=1, segmentation=False)
@@ -34,14 +31,8 @@ def test_scores_are_those_of_each_region_within_the_brain():
     assert scores.keys() == {"brain", "wm"}
     assert scores["wm"]["coverage_90"] == 1
     assert scores["brain"]["coverage_90"] == pytest.approx(low.sum() / subject.mask.sum())
-    assert scores["brain"]["predicted_mae"] == pytest.approx(0.2 / math.log(10), rel=1e-5)
     assert scores["wm"]["top_tenth_error_share"] == pytest.approx(0.1, abs=0.01)
     assert uncertainty_scores(subject, prediction, None, masks) == {}
-    record = NoveltyRecord(score=16, spacing=0.7, intensity=0.1, features=16)
-    unlike = SIDECAR.model_copy(update={"out_of_distribution": record})
-    again = uncertainty_scores(subject, prediction, half_width, masks, unlike)
-    assert again["brain"]["predicted_mae"] == pytest.approx(2 * scores["brain"]["predicted_mae"])
-    assert again["brain"]["coverage_90"] == scores["brain"]["coverage_90"]
     assert sparsification_of(subject, prediction, None) is None
 
 
@@ -61,7 +52,6 @@ def test_the_volume_beside_a_prediction_is_scored_and_a_new_one_again(run_folder
     first, second = (next(r for r in e.rows if (r.method, r.region) == ("model", "brain")) for e in (without, wide))
     assert "coverage_90" not in first.metrics
     assert second.metrics["coverage_90"] == 1
-    assert second.metrics["predicted_mae"] == pytest.approx(100 * second.prediction_mean / math.log(10), rel=1e-4)
     assert {k: v for k, v in second.metrics.items() if k in first.metrics} == first.metrics
     with (tmp_path / "metrics" / "per_subject.csv").open() as file:
         assert float(next(csv.DictReader(file))["coverage_90"]) == 1

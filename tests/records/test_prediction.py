@@ -62,7 +62,7 @@ def test_the_tables_are_read_as_they_were_written(tmp_path):
             PredictionRow(subject_id="b", status="failed", error="no mask, no brain")]  # fmt: skip
     PredictionRow.write_table(tmp_path / "p.csv", rows)
     assert PredictionRow.read_table(tmp_path / "p.csv") == rows
-    columns = "subject_id,session_id,path,status,error,out_of_distribution,predicted_mae,warnings"
+    columns = "subject_id,session_id,path,status,error,out_of_distribution,warnings"
     assert (tmp_path / "p.csv").read_text().splitlines()[0] == columns
     (tmp_path / "old.csv").write_text("subject_id,session_id,path,status,error\na,1,sub-a/a.nii.gz,ok,\n")
     assert PredictionRow.read_table(tmp_path / "old.csv") == rows[:1]

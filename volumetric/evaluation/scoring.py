@@ -173,9 +173,7 @@ class ScoringTask:
         if "lesions" in masks and tissues is not None:
             lesions = masks["lesions"]
             more["lesions"] = lesion_visibility(subject, prediction.array, lesions, tissues == WM, spacing)
-        for region, scores in uncertainty_scores(
-            subject, prediction, loaded.uncertainty, masks, loaded.sidecar
-        ).items():
+        for region, scores in uncertainty_scores(subject, prediction, loaded.uncertainty, masks).items():
             more[region] = {**more.get(region, {}), **scores}
         warnings = {"brain": _shift_warning(shift, spacing)}
         return [

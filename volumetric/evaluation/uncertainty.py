@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from volumetric.evaluation.subject import NormalizedPrediction, NormalizedSubject, read_prediction
 from volumetric.metrics.uncertainty import coverage, error_share_of_top, sparsification
-from volumetric.model.uncertainty import expected_error
 from volumetric.records.evaluation import SparsificationCurve
-from volumetric.records.prediction import PredictionSidecar, uncertainty_path
+from volumetric.records.prediction import uncertainty_path
 
 
 def find_uncertainty(prediction: Path) -> dict[str, Path]:
@@ -32,28 +31,23 @@ def uncertainty_scores(
     prediction: NormalizedPrediction,
     half_width: NormalizedPrediction | None,
     masks: Mapping[str, NDArray[np.bool_]],
-    sidecar: PredictionSidecar | None = None,
 ) -> dict[str, dict[str, float]]:
-    """`coverage_90`, `top_tenth_error_share` and `predicted_mae` by region within the brain; none without half-widths.
+    """`coverage_90` and `top_tenth_error_share` by region within the brain; none without half-widths.
 
     Args:
         subject: truth and brain.
         prediction: of the subject.
         half_width: of the prediction.
         masks: regions by name, `(I, J, K)` each.
-        sidecar: with the scan's distance from the training scans.
     """
     scores: dict[str, dict[str, float]] = {}
     if half_width is None:
         return scores
-    record = None if sidecar is None else sidecar.out_of_distribution
-    score = 0 if record is None else record.score
     for name in masks.keys() - {"whole"}:
         error, widths = _inside(subject, prediction, half_width, masks[name])
         scores[name] = {
             "coverage_90": coverage(error, widths),
             "top_tenth_error_share": error_share_of_top(error, widths),
-            "predicted_mae": expected_error(float(widths.mean()), score),
         }
     return scores
 

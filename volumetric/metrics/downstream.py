@@ -47,9 +47,6 @@ _ROWS = (
             "share of voxels with |e| <= w, w: the half-width beside the prediction", "0.9 is meant"),
     _column("top_tenth_error_share", "Error in the least certain tenth", "1", "higher", (0, 1),
             "sum e^2 over the tenth of voxels with the largest w / sum e^2"),
-    _column("predicted_mae", "Predicted MAE", "intensity", "lower", (0, math.inf),
-            "mean w / ln 10, times the fourth root of the scan's out_of_distribution score where that is above 1",
-            "expected absolute error of a Laplace distribution"),
 )  # fmt: skip
 
 DOWNSTREAM: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ROWS})

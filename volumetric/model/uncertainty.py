@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NOMINAL_COVERAGE = 0.9
 """Share of voxels whose error is meant to be smaller than the half-width."""
 LAPLACE_FACTOR = -math.log(1 - NOMINAL_COVERAGE)
-"""Half-width of that interval in widths of a Laplace distribution, whose expected absolute error is one width."""
+"""Half-width of that interval in widths of a Laplace distribution."""
 LOG_WIDTH_LIMITS = (-7.0, 5.0)
 """Of the logarithm of a width in network units, by which neither the likelihood nor its gradient grows without end."""
 
@@ -54,16 +54,3 @@ class UncertaintySpec(Section):
 def width_of(log_width: Tensor) -> Tensor:
     """The width, in network units, from the network's second output."""
     return log_width.clamp(*LOG_WIDTH_LIMITS).exp()
-
-
-def expected_error(half_width: float, score: float = 0) -> float:
-    """Mean absolute error that goes with a mean half-width, in the same unit, without the truth.
-
-    The width of a Laplace distribution, times the fourth root of the scan's distance from the training scans where that
-    is above 1: a network does not widen its intervals for scans unlike all that it learned from.
-
-    Args:
-        half_width: of the 90 % interval.
-        score: of `OutOfDistribution`.
-    """
-    return float(half_width / LAPLACE_FACTOR * max(1.0, score) ** 0.25)

@@ -114,8 +114,6 @@ class PredictionSidecar(Record):
         prepared_here: whether `infer` prepared the scans by the model's recipe.
         preparation_reason: why it did, or did not.
         out_of_distribution: how far the scan lies from the training scans; absent in files of older versions.
-        predicted_mae: mean absolute error that the model expects in its region, reference units; None of a model
-            without uncertainty.
         warnings: what a reader should know before trusting the image.
         versions: of the packages that decide the result.
     """
@@ -146,7 +144,6 @@ class PredictionSidecar(Record):
     prepared_here: bool
     preparation_reason: str
     out_of_distribution: NoveltyRecord | None = Field(None, exclude_if=lambda record: record is None)
-    predicted_mae: float | None = Field(None, exclude_if=lambda error: error is None)
     warnings: tuple[str, ...]
     versions: dict[str, str]
 
@@ -160,7 +157,6 @@ class PredictionRow(SessionRow):
         status: `ok`, also for what an earlier call made, or `failed`.
         error: reason of a failure.
         out_of_distribution: how far the scan lies from the training scans; above 1 is warned about.
-        predicted_mae: as in the sidecar.
         warnings: those of the sidecar, one after the other.
     """
 
@@ -171,7 +167,6 @@ class PredictionRow(SessionRow):
     status: Literal["ok", "failed"]
     error: str = ""
     out_of_distribution: float | None = None
-    predicted_mae: float | None = None
     warnings: str = ""
 
     @classmethod
@@ -185,7 +180,6 @@ class PredictionRow(SessionRow):
             sources=" ".join(sidecar.sources_used),
             status="ok",
             out_of_distribution=None if record is None else record.score,
-            predicted_mae=sidecar.predicted_mae,
             warnings="; ".join(sidecar.warnings),
         )
 

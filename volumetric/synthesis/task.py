@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.preparation import PreparationConfig
 from volumetric.config.run import Source
@@ -21,7 +19,7 @@ from volumetric.model.ensemble import load_models
 from volumetric.model.forward import NetworkOutput
 from volumetric.model.plausibility import check_prediction
 from volumetric.model.predict import Model, ModelInput, Prediction
-from volumetric.model.uncertainty import NOMINAL_COVERAGE, expected_error
+from volumetric.model.uncertainty import NOMINAL_COVERAGE
 from volumetric.outputs import hash_file, hash_path, versions
 from volumetric.records.prediction import (
     NoveltyRecord,
@@ -238,7 +236,6 @@ class SynthesisTask:
             prepared_here=decision.recipe is not None,
             preparation_reason=decision.reason,
             out_of_distribution=NoveltyRecord(score=novelty.score, **novelty._asdict()),
-            predicted_mae=_predicted_mae(result, novelty.score),
             warnings=prediction.warnings,
             versions=versions(*(["openvino"] if result.engine == "openvino" else [])),
         )
@@ -261,14 +258,6 @@ def _has_uncertainty(image: Path, sidecar: PredictionSidecar) -> bool:
     """True if the uncertainty beside an image is the one that its sidecar names, or it names none."""
     path, record = uncertainty_path(image), sidecar.uncertainty
     return record is None or (path.is_file() and hash_file(path) == record.sha256)
-
-
-def _predicted_mae(result: _Synthesized, score: float) -> float | None:
-    """Mean absolute error that the network expects in its region, reference units; None without uncertainty."""
-    half_width, mask = result.output.half_width, result.loaded.model_input.space.mask
-    if half_width is None:
-        return None
-    return round(expected_error(float(half_width[mask].mean(dtype=np.float64)), score), 5)
 
 
 def _row(item: InferenceCase, sidecar: PredictionSidecar) -> PredictionRow:

@@ -1,11 +1,11 @@
-"""Correlation of the MAE that a model predicts with the true one, over held-out scans and corrupted copies of them.
+"""Correlation of half-widths and distance from the training scans with the true MAE, over scans and corrupted copies.
 
-    python benchmarks/predicted_quality.py MODEL MANIFEST [--split test] [--out rows.csv]
+    python benchmarks/quality_without_truth.py MODEL MANIFEST [--split test] [--out rows.csv]
 
 The model is one that was trained with `uncertainty.weight`; rows of the split are on one grid, with their truth. The
-sources are corrupted, the truth is not: noise, an offset of the signal, gamma, blur, the target's own contrast. Both
-errors are of the brain in model space, in reference units. Prints Spearman's correlation over all scans, over intact
-ones, and a table by corruption.
+sources are corrupted, the truth is not: noise, an offset of the signal, gamma, blur, the target's own contrast. Error
+and mean half-width are of the brain in model space, in reference units. Prints Spearman's correlation over all scans,
+over intact ones, and a table by corruption.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from volumetric.imaging.nifti import Image
 from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.folder import load_model
 from volumetric.model.predict import Model
-from volumetric.model.uncertainty import expected_error
 from volumetric.outputs import write_csv
 from volumetric.subject import read_subject
 
-GUESSES = ("predicted", "widths", "score")
-"""The predicted MAE, and its parts: the half-widths alone, and the distance from the training scans."""
+GUESSES = ("widths", "score", "product")
+"""The mean half-width, the distance from the training scans, and their product."""
 
 
 def main() -> None:
@@ -61,10 +60,10 @@ def measured(model: Model, row: ManifestRow) -> list[dict[str, object]]:
         error = np.abs(output.units.clip(min=0) - model_input.space.to_model_space(truth)[0])[brain]
         assert output.half_width is not None
         score = model_input.out_of_distribution._replace(features=output.features).score
-        numbers = {"mae": error.mean(), "widths": expected_error(output.half_width[brain].mean()),
-                   "score": score, "predicted": expected_error(output.half_width[brain].mean(), score)}  # fmt: skip
+        widths = output.half_width[brain].mean()
+        numbers = {"mae": error.mean(), "widths": widths, "score": score, "product": widths * max(1, score) ** 0.25}
         found.append({"subject": row.name, "corruption": name} | {key: float(n) for key, n in numbers.items()})
-        print(f"{row.name}, {name}: MAE {numbers['mae']:.3f}, predicted {numbers['predicted']:.3f}", flush=True)
+        print(f"{row.name}, {name}: MAE {numbers['mae']:.3f}, half-width {numbers['widths']:.3f}", flush=True)
     return found
 
 
