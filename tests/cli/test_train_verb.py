@@ -1,7 +1,5 @@
 import errno
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,11 +11,6 @@ from volumetric.config.shipped import shipped
 from volumetric.learning.losses import MaskedLoss
 
 
-def volumetric(*arguments, **options):
-    command = [sys.executable, "-m", "volumetric", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
-
-
 @pytest.fixture
 def run(run_folder, tmp_path):
     """A run that was killed just before its model was written."""
@@ -27,60 +20,60 @@ def run(run_folder, tmp_path):
     return copy
 
 
-def refused(cohort, run, *options):
+def refused(volumetric, cohort, run, *options):
     result = volumetric("train", cohort, "--config", "tiny", "--out", run, *options)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     return next(line for line in result.stderr.splitlines() if line.startswith("error: "))
 
 
-def test_a_damaged_settings_file_is_named_with_the_way_out(cohort, run):
+def test_a_damaged_settings_file_is_named_with_the_way_out(volumetric, cohort, run):
     (run / "settings.json").write_bytes((run / "settings.json").read_bytes()[:100])
-    message = refused(cohort, run)
+    message = refused(volumetric, cohort, run)
     assert f"{run / 'settings.json'}: not readable JSON" in message
     assert "start over with --fresh" in message
 
 
-def test_a_truncated_checkpoint_is_named_with_the_way_out(cohort, run):
+def test_a_truncated_checkpoint_is_named_with_the_way_out(volumetric, cohort, run):
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
-    message = refused(cohort, run)
+    message = refused(volumetric, cohort, run)
     assert f"{last}: not a whole checkpoint of this run" in message
     assert "start over with --fresh" in message
     last.write_bytes(b"")
-    assert "not a whole checkpoint" in refused(cohort, run)
+    assert "not a whole checkpoint" in refused(volumetric, cohort, run)
 
 
-def test_a_trained_run_whose_weights_are_damaged_says_so_and_how_to_mend_it(cohort, run_folder, tmp_path):
+def test_a_trained_run_whose_weights_are_damaged_says_so_and_how_to_mend_it(volumetric, cohort, run_folder, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(run_folder, run)
     weights = run / "model" / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-4] + b"\xff\xff\xff\x7f")
-    message = refused(cohort, run)
+    message = refused(volumetric, cohort, run)
     assert f"{run / 'model'}: the run is trained, and its model is damaged (model.safetensors has changed)" in message
     shutil.rmtree(run / "model")
     assert volumetric("train", cohort, "--config", "tiny", "--out", run).returncode == 0
     assert weights.read_bytes() == whole
 
 
-def test_a_foreign_checkpoint_is_named_with_the_way_out(cohort, run):
+def test_a_foreign_checkpoint_is_named_with_the_way_out(volumetric, cohort, run):
     last = run / "checkpoints" / "last.ckpt"
     copy_of_last = last.with_name("copy.ckpt")
     shutil.copy(last, copy_of_last)
     torch.save({"network": {"weight": torch.zeros(3)}}, last)
-    assert f"{last}: not a whole checkpoint of this run" in refused(cohort, run)
+    assert f"{last}: not a whole checkpoint of this run" in refused(volumetric, cohort, run)
     state = torch.load(copy_of_last, weights_only=True)
     torch.save(state | {"settings_sha256": "0" * 64}, last)  # of the same network, trained on other subjects
-    assert f"{last}: not a whole checkpoint of this run (another run wrote it)" in refused(cohort, run)
+    assert f"{last}: not a whole checkpoint of this run (another run wrote it)" in refused(volumetric, cohort, run)
     torch.save([1, 2], last)
-    assert f"{last}: not a whole checkpoint of this run" in refused(cohort, run)
+    assert f"{last}: not a whole checkpoint of this run" in refused(volumetric, cohort, run)
     again = volumetric("train", cohort, "--config", "tiny", "--out", run, "--fresh")
     assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.parametrize("content", [b"optim: {lr: [", b"\xff\xfe\x00", b"- 1\n", b"optim: {lrr: 1}\n"])
-def test_a_damaged_plan_is_named_with_the_way_out(cohort, tmp_path, content):
+def test_a_damaged_plan_is_named_with_the_way_out(volumetric, cohort, tmp_path, content):
     (tmp_path / "auto.yaml").write_bytes(content)
     result = volumetric("train", cohort, "--config", "auto", "--out", tmp_path)
     assert result.returncode == 2
@@ -89,32 +82,33 @@ def test_a_damaged_plan_is_named_with_the_way_out(cohort, tmp_path, content):
     assert "plan anew with --fresh" in result.stderr
 
 
-def test_a_shipped_configuration_is_named_without_a_path_from_anywhere(tmp_path):
-    listed = volumetric("config", "--list", cwd=tmp_path)
+def test_a_shipped_configuration_is_named_without_a_path_from_anywhere(volumetric, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = volumetric("config", "--list")
     assert listed.returncode == 0
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(shipped())
     assert "T2w from T1w at 1 mm" in listed.stdout
-    assert volumetric("config", "tiny", cwd=tmp_path).stdout == volumetric("config", TINY).stdout
+    assert volumetric("config", "tiny").stdout == volumetric("config", TINY).stdout
     (tmp_path / "mine.yaml").write_text("extends: tiny\nseed: 5\n")
-    assert "seed: 5" in volumetric("config", "mine.yaml", cwd=tmp_path).stdout
-    unknown = volumetric("train", "m.csv", "--config", "tinny", "--out", tmp_path / "out", cwd=tmp_path)
+    assert "seed: 5" in volumetric("config", "mine.yaml").stdout
+    unknown = volumetric("train", "m.csv", "--config", "tinny", "--out", tmp_path / "out")
     assert unknown.returncode == 2
     assert "tinny: there is no such configuration file" in unknown.stderr
     assert ", ".join(shipped()) in unknown.stderr
     assert {"demo", "t1w_to_t2w", "t1w_to_t2w_cpu", "tiny"} < set(shipped())
 
 
-def test_from_starts_from_a_model_with_the_steps_of_fine_tune(run_folder, cohort, tmp_path):
+def test_from_starts_from_a_model_with_the_steps_of_fine_tune(volumetric, run_folder, cohort, tmp_path, caplog):
     quick = ["--set", "optim.num_steps=2", "--set", "patch.size=[16,16,16]"]
     result = volumetric("train", cohort, "--from", run_folder, "--out", tmp_path / "run", *quick)
     assert result.returncode == 0, result.stderr
-    assert f"{run_folder} decides space, network" in result.stderr
+    assert f"{run_folder} decides space, network" in caplog.text
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "lr: 0.0003" in config
     assert f"pretrained: {run_folder}" in config
 
 
-def test_from_names_a_folder_that_holds_no_model(cohort, tmp_path):
+def test_from_names_a_folder_that_holds_no_model(volumetric, cohort, tmp_path):
     result = volumetric("train", cohort, "--from", tmp_path, "--out", tmp_path / "run")
     assert result.returncode == 2
     assert f"{tmp_path}: no model.yaml there" in result.stderr
