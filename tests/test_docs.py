@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from tests.conftest import REPOSITORY
 from volumetric.cli import app
+from volumetric.model.shipped import shipped_names
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -142,6 +143,12 @@ def test_every_command_option_key_and_metric_stands_in_the_reference(hooks):
 def test_a_page_with_a_marker_gets_the_part_and_nothing_else_changes(hooks):
     made = hooks.on_page_markdown("before\n\n<!-- generated: metrics -->\n\nafter\n")
     assert made == f"before\n\n{hooks.PARTS['metrics']()}\n\nafter\n"
+
+
+def test_each_shipped_model_has_the_page_of_its_card(hooks):
+    for name in shipped_names():
+        page = (DOCS / "models" / f"{name}.md").read_text()
+        assert hooks.on_page_markdown(page).startswith(f"# Model card: {name}\n")
 
 
 class Assets(HTMLParser):

@@ -1,6 +1,7 @@
 """Parts of the site that the program itself provides: commands, configuration, metrics and an example.
 
-MkDocs calls `on_page_markdown` for each page; a line `<!-- generated: NAME -->` becomes the part of that name.
+MkDocs calls `on_page_markdown` for each page; a line `<!-- generated: NAME -->` becomes the part of that name,
+`<!-- generated: NAME ARGUMENT -->` the part for an argument.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ WORDS = {
     type(None): "`null`",
 }
 ROOT = Path(__file__).parents[2]
-MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- generated: ([a-z-]+)(?: (\w+))? -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Replace the markers of a page by what they name."""
-    return MARKER.sub(lambda match: PARTS[match[1]](), markdown)
+    return MARKER.sub(lambda match: PARTS[match[1]](*filter(None, [match[2]])), markdown)
 
 
 def commands() -> str:
@@ -70,12 +71,11 @@ def example() -> str:
     return f"```python\n{(ROOT / 'examples' / 'monai_pipeline.py').read_text()}```"
 
 
-def card() -> str:
-    """The model card of the shipped model."""
-    from volumetric.config.choices import DEFAULT_MODEL
+def card(name: str) -> str:
+    """The model card of a shipped model."""
     from volumetric.model.shipped import read_card
 
-    return read_card(DEFAULT_MODEL)
+    return read_card(name)
 
 
 def reliability() -> str:
@@ -85,7 +85,7 @@ def reliability() -> str:
     return _table(columns, rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {
+PARTS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "configuration": configuration,
     "recipe": recipe,
