@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from tests.simulation.label_maps import CENTER_MM, PUTAMEN_MM, label_map
 from volumetric.config.simulation import SimulationConfig
-from volumetric.simulation.draws import draw_pair
+from volumetric.simulation.draws import draw_pair, on_scan
 from volumetric.simulation.label_map import prepare_label_map
 from volumetric.simulation.label_table import read_label_table
 from volumetric.simulation.pair import PairSimulation
@@ -151,3 +151,24 @@ def test_wider_ventricles_are_wider(prepared):
         tissues = PairSimulation(prepared, replace(numbers, shape=shape)).render(GRID, fine=False).tissues
         sizes.append(int((tissues == NUMBER["ventricle"]).sum()))
     assert sizes[0] < 0.9 * sizes[1] < 0.9 * 0.9 * sizes[2]
+
+
+def test_a_source_on_a_scan_has_the_label_of_each_voxel(prepared):
+    """Whatever is drawn, on the label map's own oblique grid; surfaces move by the smoothing of distances alone."""
+    space = prepared.space
+    directions = space.affine[:3, :3] / space.spacing_mm
+    first, step = (7, 9, 12), (2, 1, 1)
+    start = np.linalg.solve(directions, space.affine[:3] @ [*first, 1] - prepared.center_mm)
+    grid = PairGrid(tuple(start), tuple(space.spacing_mm * step), (17, 33, 30))
+    box = tuple(slice(f, f + s * n, s) for f, s, n in zip(first, step, grid.shape, strict=True))
+    brain = torch.from_numpy(np.ascontiguousarray(prepared.hull_distance[box] < 0))
+    numbers = on_scan(draw_pair(np.random.default_rng(3), SimulationConfig(lesion_probability=1)), directions)
+    pair = PairSimulation(prepared, numbers, brain=(grid, brain))
+    labels = prepared.tissues[box]
+    simulated = pair.render(grid, fine=False).tissues.numpy()
+    for name in ("white_matter", "putamen", "ventricle", "bone", "skin"):
+        np.testing.assert_array_equal(simulated == NUMBER[name], labels == NUMBER[name])
+    assert (simulated == labels).mean() > 0.99
+    assert pair.overview.brain is brain
+    assert torch.equal(pair.render_source(SMALL), pair.render(SMALL).source)
+    assert pair.medians[0] == pytest.approx(float(pair.overview.source[brain].median()))

@@ -26,7 +26,6 @@ from volumetric.simulation.label_table import LabelTable
 from volumetric.simulation.pair import PairSimulation
 from volumetric.simulation.parameters import PairParameters
 from volumetric.simulation.scan import SimulatedScan
-from volumetric.simulation.tissues import TISSUES
 from volumetric.subject import HIGHEST_LABEL
 
 log = logging.getLogger(__name__)
@@ -38,8 +37,6 @@ MIN_BRAIN_ML = 100.0
 """Of a label map; that of a newborn has about 350."""
 
 _GET_SOME = "name another with --anatomies, or get some with `volumetric fetch label-maps`"
-_WITHIN_SKULL = ("air", "dura", "optic_nerve")
-_IS_SCALP = np.array([tissue.region == "outside" and name not in _WITHIN_SKULL for name, tissue in TISSUES.items()])
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
     def compute(self, item: int, loaded: LabelMap) -> tuple[LabelMapDraw, SimulatedScan]:
         """Simulate the scans."""
         drawn, path = self.drawn(item), self._file(item).path
-        if self.region == "head" and not _IS_SCALP[loaded.tissues].any():
+        if self.region == "head" and not loaded.has_head:
             raise PhantomError(f"{path}: no voxel lies outside the brain and its fluid; give --region brain")
         brain_ml = float((loaded.hull_distance < 0).sum() * np.prod(loaded.space.spacing_mm)) / 1000
         if brain_ml < MIN_BRAIN_ML:

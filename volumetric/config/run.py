@@ -11,8 +11,9 @@ from volumetric.config.adversarial import AdversarialConfig
 from volumetric.config.augmentation import AugmentationConfig
 from volumetric.config.choices import Device, MaskKind
 from volumetric.config.labels import LabelsConfig
+from volumetric.config.mixture import MixtureConfig
 from volumetric.config.network import NetworkConfig, UNetConfig
-from volumetric.config.section import Probability, Section, Seed
+from volumetric.config.section import Section, Seed
 from volumetric.config.simulation import SimulationConfig
 from volumetric.config.uncertainty import UncertaintyConfig
 
@@ -97,13 +98,6 @@ class PatchConfig(Section):
                 f"patch.batch_size {self.batch_size} must be a multiple of patch.num_per_volume {self.num_per_volume}"
             )
         return self
-
-
-class MixtureConfig(Section):
-    """Simulated pairs among the training draws; they come from rows of the manifest with `labels` and no scans."""
-
-    simulated: Probability = Field(0, description="share of the draws that are simulated; 1 needs no scanned pairs")
-    simulated_first: bool = Field(False, description="all simulated draws before the first scanned one")
 
 
 class LossConfig(Section):
@@ -227,6 +221,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"mixture.simulated {self.mixture.simulated:g} needs a voxel size; give space.spacing_mm, such as "
                 "[1, 1, 1]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _simulates_a_source(self) -> Self:
+        if self.mixture.simulated_source and self.task.sources not in (("t1w",), ("t2w",)):
+            raise ValueError(
+                f"mixture.simulated_source {self.mixture.simulated_source:g}: only a t1w or a t2w alone is simulated, "
+                f"not {' and '.join(self.task.sources)}; set mixture.simulated_source=0"
             )
         return self
 

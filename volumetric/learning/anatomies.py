@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from volumetric.batch.subjects import progress
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
-from volumetric.imaging.geometry import Space
-from volumetric.imaging.nifti import read_labels
+from volumetric.imaging.geometry import Space, same_space
+from volumetric.imaging.nifti import read_labels, read_space
 from volumetric.learning.cache import cached, mapped
 from volumetric.manifest import LABEL_MAP, ManifestError, ManifestRow
 from volumetric.outputs import hash_file, hash_json, versions
@@ -61,6 +61,7 @@ def read_anatomies(rows: Sequence[ManifestRow], config: RunConfig, cache: Path) 
     with progress("reading label maps", len(rows), "subjects") as advance:
         for row in rows:
             try:
+                _check_grid(row, config)
                 anatomies.append(_read(row, table, cache))
             except InputError as error:
                 text = str(error)
@@ -70,6 +71,33 @@ def read_anatomies(rows: Sequence[ManifestRow], config: RunConfig, cache: Path) 
         listed = "\n  ".join(problems)
         raise ManifestError(f"training needs every label map to be usable; mend or leave out:\n  {listed}")
     return anatomies
+
+
+def label_maps_of_scans(rows: Sequence[ManifestRow], config: RunConfig, cache: Path) -> dict[str, TrainingAnatomy]:
+    """The prepared label map of each row with scans that has one, by the row's name.
+
+    Raises:
+        ManifestError: listing every label map that cannot be used and why.
+        LabelTableError: no such table.
+    """
+    anatomies = read_anatomies([row for row in rows if LABEL_MAP in row.paths], config, cache)
+    for anatomy in anatomies if config.mask.kind == "head" else ():
+        if not anatomy.label_map().has_head:
+            raise ManifestError(
+                f"subject {anatomy.name}: in its `{LABEL_MAP}` nothing lies outside the brain, and mask.kind is head; "
+                "name a label map of the head, or set mixture.simulated_source=0"
+            )
+    return {anatomy.name: anatomy for anatomy in anatomies}
+
+
+def _check_grid(row: ManifestRow, config: RunConfig) -> None:
+    """Check that a label map lies on the grid of the row's target, where it has one."""
+    target = config.task.target
+    if target in row.paths and not same_space(read_space(row.path(target)), read_space(row.path(LABEL_MAP))):
+        raise ManifestError(
+            f"subject {row.name}: `{LABEL_MAP}` lies on another grid than `{target}`; resample it there by nearest "
+            "neighbor"
+        )
 
 
 def _read(row: ManifestRow, table: LabelTable, cache: Path) -> TrainingAnatomy:

@@ -28,8 +28,16 @@ from volumetric.imaging.geometry import flips_to_ras
 from volumetric.imaging.intensity import PooledIntensities, reference_scale
 from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.augmentation import PAIR, augment, size_with_margin
-from volumetric.learning.mixture import SimulatedDraws, draws_a_step, is_simulated, normalization_steps
+from volumetric.learning.mixture import (
+    SimulatedDraws,
+    draws_a_step,
+    has_simulated_source,
+    is_simulated,
+    normalization_steps,
+    pair_of,
+)
 from volumetric.learning.pairs import TrainingPair
+from volumetric.learning.sources import SimulatedSource
 from volumetric.model.spec import ModelSpec
 from volumetric.transforms.load import LoadSubjectd
 from volumetric.transforms.mask import RegionMaskd
@@ -58,8 +66,11 @@ def volume_transforms(config: RunConfig, contrasts: Sequence[str]) -> Compose:
     )
 
 
-def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
-    """Patches: a pair in the cache -> `patch.num_per_volume` dictionaries of `source`, `target` and `mask`."""
+def patch_transforms(config: RunConfig, spec: ModelSpec, source: SimulatedSource | None = None) -> Compose:
+    """Patches: a pair in the cache -> `patch.num_per_volume` dictionaries of `source`, `target` and `mask`.
+
+    Another `source` takes the place of the scanned one before augmentation.
+    """
     size = size_with_margin(config.augmentation, config.patch.size)
     missing = [RandMissingd("source", config.augmentation.missing_probability)] if config.any_subset else []
     return Compose(
@@ -77,6 +88,7 @@ def patch_transforms(config: RunConfig, spec: ModelSpec) -> Compose:
                 allow_smaller=True,
             ),
             SpatialPadd(PAIR, size),
+            *([source] if source else []),
             augment(config.augmentation, config.patch.size, labels=spec.label_classes is not None),
             EnsureTyped(PAIR, track_meta=False),  # each copy would drag the metadata along
             CastToTyped("mask", torch.bool),
@@ -102,19 +114,22 @@ class PatchDraws(Dataset[list[Batch]]):
         anatomies: Sequence[TrainingAnatomy] = (),
     ) -> None:
         """Take the pairs, label maps to simulate others from, and the transforms; nothing is read yet."""
-        self._pairs, self._config, self._transform = list(pairs), config, patch_transforms(config, spec)
+        self._pairs, self._config, self._spec = list(pairs), config, spec
+        self._transform = patch_transforms(config, spec)
         self._simulated = SimulatedDraws(anatomies, config, spec) if anatomies else None
 
     def __getitem__(self, draw: int) -> list[Batch]:
         """The patches of a draw in network units: `source (C, *size)`, `target (1, *size)`, `mask (1, *size)`."""
         if self._simulated and is_simulated(draw, self._config):
             return self._simulated[draw]
-        seed = self._config.seed
-        epoch, place = divmod(draw, len(self._pairs))
-        order = np.random.default_rng([seed, epoch]).permutation(len(self._pairs))
-        draw_seed = np.random.SeedSequence([seed, draw]).generate_state(1)[0]
-        self._transform.set_random_state(seed=int(draw_seed))
-        patches: list[Batch] = self._transform(self._pairs[order[place]])
+        pair, transform = pair_of(draw, self._pairs, self._config), self._transform
+        if has_simulated_source(draw, pair, self._config):
+            transform = patch_transforms(
+                self._config, self._spec, SimulatedSource(pair, draw, self._config, self._spec)
+            )
+        draw_seed = np.random.SeedSequence([self._config.seed, draw]).generate_state(1)[0]
+        transform.set_random_state(seed=int(draw_seed))
+        patches: list[Batch] = transform(pair)
         return patches
 
 

@@ -25,7 +25,7 @@ from volumetric.learning.checkpoint import Progress
 from volumetric.learning.data import Batch, patch_batches
 from volumetric.learning.events import Events
 from volumetric.learning.familiarity import described
-from volumetric.learning.mixture import draws_a_step, num_simulated
+from volumetric.learning.mixture import counted_draws
 from volumetric.learning.optimization import Optimization, learning_rate
 from volumetric.learning.pairs import TrainingPair
 from volumetric.learning.validation import prefer_whole_volume, validate
@@ -71,11 +71,8 @@ def run_training(fabric: Fabric, config: RunConfig, cohort: TrainingCohort, out:
         f"{torch.get_num_threads()} threads, "
         f"from step {progress.step} of {config.optim.num_steps}"
     )
-    if cohort.anatomies:
-        simulated, draws = num_simulated(config), config.optim.num_steps * draws_a_step(config)
-        log.info(
-            "draws: %d simulated from %d label maps, %d scanned", simulated, len(cohort.anatomies), draws - simulated
-        )
+    if remark := counted_draws(cohort.train, cohort.anatomies, config):
+        log.info(remark)
     start, first_step = time.perf_counter(), progress.step
     if not patience_exhausted(config, progress.history):
         _run_steps(fabric, config, cohort, optimization, progress, out)

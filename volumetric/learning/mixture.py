@@ -1,4 +1,4 @@
-"""Draws of a training on scanned and simulated pairs: which is which, and the simulated ones."""
+"""Draws of a training on scanned and simulated pairs and sources: which is which, and the simulated ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from volumetric.config.run import RunConfig
 from volumetric.imaging.intensity import PooledIntensities
 from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.augmentation import PAIR
+from volumetric.learning.pairs import TrainingPair
 from volumetric.model.spec import ModelSpec
 from volumetric.model.units import measure_sources
 from volumetric.simulation.draws import draw_pair
@@ -24,7 +25,7 @@ from volumetric.transforms.simulate import RandSimulatePaird
 NUM_FOR_STATISTICS = 32
 """Simulated subjects that are drawn for intensity statistics where there is no scanned pair."""
 
-_KIND, _ANATOMY, _STATISTICS = 1, 2, 3  # streams of numbers beside those of (seed, draw)
+_KIND, _ANATOMY, _STATISTICS, _SOURCE_KIND = 1, 2, 3, 4  # streams of numbers beside those of (seed, draw)
 
 
 def is_simulated(draw: int, config: RunConfig) -> bool:
@@ -40,9 +41,30 @@ def draws_a_step(config: RunConfig) -> int:
     return config.patch.batch_size // config.patch.num_per_volume
 
 
-def num_simulated(config: RunConfig) -> int:
-    """The number of simulated draws of a whole training."""
-    return sum(is_simulated(draw, config) for draw in range(config.optim.num_steps * draws_a_step(config)))
+def pair_of(draw: int, pairs: Sequence[TrainingPair], config: RunConfig) -> TrainingPair:
+    """The scanned pair of a draw: each epoch takes all of them in an order of its own."""
+    epoch, place = divmod(draw, len(pairs))
+    return pairs[int(np.random.default_rng([config.seed, epoch]).permutation(len(pairs))[place])]
+
+
+def has_simulated_source(draw: int, pair: TrainingPair, config: RunConfig) -> bool:
+    """True for the number of a scanned draw whose source is simulated from the pair's label map."""
+    if pair.anatomy is None:
+        return False
+    return bool(np.random.default_rng([config.seed, draw, _SOURCE_KIND]).random() < config.mixture.simulated_source)
+
+
+def counted_draws(pairs: Sequence[TrainingPair], anatomies: Sequence[TrainingAnatomy], config: RunConfig) -> str:
+    """The number of draws of each kind in a whole training, in words; empty where all are scanned."""
+    num_maps = sum(pair.anatomy is not None for pair in pairs)
+    if not anatomies and not num_maps:
+        return ""
+    draws = range(config.optim.num_steps * draws_a_step(config))
+    scanned = [draw for draw in draws if not is_simulated(draw, config)]
+    sources = sum(has_simulated_source(d, pair_of(d, pairs, config), config) for d in scanned) if num_maps else 0
+    kinds = [f"{len(draws) - len(scanned)} simulated from {len(anatomies)} label maps"] if anatomies else []
+    kinds += [f"{sources} with a source simulated from the label maps of {num_maps} scanned subjects"] * (num_maps > 0)
+    return ", ".join(["draws: " + kinds[0], *kinds[1:], f"{len(scanned) - sources} scanned"])
 
 
 def normalization_steps(spec: ModelSpec) -> list[MapTransform]:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from volumetric.learning.anatomies import TrainingAnatomy
 from volumetric.learning.cache import mapped
 
 
 def volume_arrays(contrasts: Sequence[str]) -> list[str]:
     """The names of the arrays of a pair's folder."""
     counts = [f"{kind}_{contrast}" for contrast in contrasts for kind in ("histogram", "sums")]
-    return ["sources", "target", "mask", "brain", "centers", "spacing_mm", *counts]
+    return ["sources", "target", "mask", "brain", "affine", "centers", "spacing_mm", *counts]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class TrainingPair:
         folder: of its arrays; each property maps one of them into memory.
         measurements: folder of what depends on the normalization too.
         missing: source contrasts that the subject lacks; they are 0.
+        anatomy: its label map, where sources are simulated from it.
     """
 
     name: str
     folder: Path
     measurements: Path
     missing: tuple[str, ...] = ()
+    anatomy: TrainingAnatomy | None = None
 
     @property
     def sources(self) -> NDArray[np.float32]:
@@ -48,6 +51,16 @@ class TrainingPair:
     def mask(self) -> NDArray[np.bool_]:
         """Region that is learned, boolean `(1, I, J, K)`: the brain, or the head where the target's scan reaches."""
         return mapped(self.folder, "mask")
+
+    @property
+    def brain(self) -> NDArray[np.bool_]:
+        """Brain mask, boolean `(1, I, J, K)`: where intensities are measured."""
+        return mapped(self.folder, "brain")
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel index of these arrays -> world mm, `(4, 4)`."""
+        return mapped(self.folder, "affine")
 
     @property
     def centers(self) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from volumetric.transforms.errors import unwrapped_errors
 
 log = logging.getLogger(__name__)
 
-RECIPE = 4
+RECIPE = 5
 """Raised whenever the same scans begin to give other arrays."""
 
 
@@ -104,4 +104,5 @@ def _read_volumes(
         "target": target,
         "mask": volume["region"].numpy(),
         "brain": volume["mask"].numpy(),
+        "affine": np.asarray(volume[config.task.target].affine, np.float64),
     }

@@ -67,6 +67,16 @@ def training_rows(manifest: Manifest, config: RunConfig) -> tuple[Rows, Rows]:
             f"{manifest.name}: no training row has scans, only label maps; add pairs, or set mixture.simulated=1 and "
             "space.spacing_mm=[1,1,1] to train on simulated pairs alone"
         )
+    _require_sources(manifest, scanned, config)
     if labeled and not share:
         log.warning("%d rows with label maps alone are not used; set mixture.simulated to draw from them", len(labeled))
     return scanned if share < 1 else (), labeled if share else ()
+
+
+def _require_sources(manifest: Manifest, scanned: Rows, config: RunConfig) -> None:
+    """Check that there is a label map where sources are to be simulated on scans."""
+    if config.mixture.simulated_source and not any(LABEL_MAP in row.paths for row in scanned):
+        raise TrainingError(
+            f"{manifest.name}: mixture.simulated_source is {config.mixture.simulated_source:g}, and no training row "
+            f"with scans has a label map; fill its `{LABEL_MAP}` column, or set mixture.simulated_source=0"
+        )

@@ -39,7 +39,7 @@ class CohortStatistics:
         low, high = spacings.min(axis=0).tolist(), spacings.max(axis=0).tolist()
         return TrainingStatistics(
             num_subjects=len(pairs),
-            num_label_maps=len(anatomies),
+            num_label_maps=len(anatomies) + sum(pair.anatomy is not None for pair in pairs),
             source_quantiles={
                 contrast: tuple(pooled.quantile(_QUANTILES).round(4).tolist())
                 for contrast, pooled in self.sources.items()

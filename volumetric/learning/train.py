@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from volumetric.config.document import ConfigError
 from volumetric.config.resolve import as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
-from volumetric.learning.anatomies import read_anatomies
+from volumetric.learning.anatomies import label_maps_of_scans, read_anatomies
 from volumetric.learning.labels import check_label_maps, label_classes
 from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test
@@ -177,6 +178,9 @@ def _read_cohort(manifest: Manifest, config: RunConfig, out: Path, base: Model |
     cache = Path(config.cache) if config.cache else out / "cache"
     scanned, labeled = training_rows(manifest, config)
     train_pairs = read_pairs(scanned, config, cache, title="reading train")
+    if config.mixture.simulated_source:
+        own = label_maps_of_scans(scanned, config, cache)
+        train_pairs = [replace(pair, anatomy=own.get(pair.name)) for pair in train_pairs]
     anatomies = read_anatomies(labeled, config, cache) if labeled else []
     val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
     classes = base.spec.label_classes if base else label_classes(config)

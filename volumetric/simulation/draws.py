@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,9 @@ RINGING_WIDTH_MM = 1.8
 
 SPREAD_OF_TISSUE = Relaxation(0.04, 0.05, 0.02)
 """The same from tissue to tissue of one subject."""
+
+_SURFACES_OF_MAP = {"cortex_mm": 0.0, "cortex_sd_mm": 0.0, "vessel_share": 0.0, "rim_mm": 0.0}
+_SURFACES_OF_MAP |= {"mask_mm": math.inf, "mask_sd_mm": 0.0}  # the scan has a mask
 
 _WIDE = {"white_matter_lesion": 0.22, "edema": 0.2, "tumor": 0.25, "necrosis": 0.4, "choroid_plexus": 0.2, "dura": 0.3}
 
@@ -66,6 +70,22 @@ def draw_pair(
         _cleaned(drawn_target) if config.clean_target else drawn_target,
         int(seeds.integers(2**31)),
         int(seeds.integers(2**31)),
+    )
+
+
+def on_scan(parameters: PairParameters, directions: NDArray[np.float64]) -> PairParameters:
+    """The numbers of a source that lies on a scan of its label map's subject: nothing is moved, added or hidden.
+
+    Args:
+        parameters: as they are drawn.
+        directions: `(3, 3)` unit vectors of the scan's axes in the label map's world, in columns.
+    """
+    return replace(
+        parameters,
+        shape=PairShape(False, directions, (0.0, 0.0, 0.0), 0.0),
+        surfaces=replace(parameters.surfaces, **_SURFACES_OF_MAP),
+        lesions=(),
+        source=replace(parameters.source, shift_mm=(0.0, 0.0, 0.0)),
     )
 
 

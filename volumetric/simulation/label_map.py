@@ -28,6 +28,8 @@ _VENTRICLE_SMOOTHING_MM = 5.0
 _LESION_DEPTH_MM = 10.0
 _MAX_SITES = 20_000
 _IN_BRAIN = np.array([tissue.region == "brain" for tissue in TISSUES.values()])
+_WITHIN_SKULL = ("air", "dura", "optic_nerve")
+_IS_SCALP = np.array([tissue.region == "outside" and name not in _WITHIN_SKULL for name, tissue in TISSUES.items()])
 _FLUID, _DURA, _AIR, _VENTRICLE = (NUMBER[name] for name in ("fluid", "dura", "air", "ventricle"))
 
 
@@ -54,6 +56,11 @@ class LabelMap:
     ventricle_slope: NDArray[np.float32]
     lesion_sites: NDArray[np.int32]
     lesion_odds: NDArray[np.float64]
+
+    @property
+    def has_head(self) -> bool:
+        """True if there is anything outside the brain and its fluid."""
+        return bool(_IS_SCALP[self.tissues].any())
 
 
 def prepare_label_map(image: Image, table: LabelTable, *, name: str) -> LabelMap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -55,6 +55,7 @@ class RenderedPair:
 class _Samples:
     """Tissues at fine samples, `(I, J, K)`, with the masks."""
 
+    axes: Axes
     tissues: Tensor
     mask: Tensor
     brain: Tensor
@@ -69,6 +70,7 @@ class PairSimulation:
         parameters: PairParameters,
         *,
         region: MaskKind = "brain",
+        brain: tuple[PairGrid, Tensor] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         """Draw the fields and warp.
@@ -77,9 +79,10 @@ class PairSimulation:
             label_map: the anatomy.
             parameters: the drawn numbers.
             region: `brain` or `head`, what the mask of a rendered pair is.
+            brain: the brain mask of a scan on a coarse grid, which then decides the units; None simulates one.
             device: where tensors live; values agree between devices but for rounding.
         """
-        self._map, self._numbers, self._region = label_map, parameters, region
+        self._map, self._numbers, self._region, self._brain = label_map, parameters, region, brain
         self._device = torch.device(device)
         streams = np.random.default_rng(parameters.field_seed).spawn(4)
         lesions, warp, surfaces, scans = streams
@@ -101,11 +104,14 @@ class PairSimulation:
     @cached_property
     def overview(self) -> RenderedPair:
         """The whole subject on `overview_grid`, without noise."""
-        return self.render(self.overview_grid, fine=False)
+        rendered = self.render(self.overview_grid, fine=False)
+        return rendered if self._brain is None else replace(rendered, brain=self._brain[1])
 
     @cached_property
     def overview_grid(self) -> PairGrid:
         """A coarse grid that holds the brain, or the head."""
+        if self._brain is not None:
+            return self._brain[0]
         space = self._map.space
         inside = self._map.hull_distance < 0 if self._region == "brain" else self._map.tissues != NUMBER["air"]
         stride = np.maximum(1, np.rint(_STRIDE_MM / space.spacing_mm)).astype(int)
@@ -124,34 +130,39 @@ class PairSimulation:
             grid: any upright grid.
             fine: sample tissues each millimeter and add noise; False samples each voxel once.
         """
-        refinement = [max(1, round(s / _FINE_MM)) if fine else 1 for s in grid.spacing_mm]
-        fine_axes = [
-            refined(axis, spacing, times, margin)
-            for axis, spacing, times, margin in zip(
-                grid.axes(), grid.spacing_mm, refinement, self._margins(), strict=True
-            )
-        ]
-        samples = self._sample(fine_axes)
-        centers = [
-            np.abs(fine_axis[:, None] - axis).argmin(0) for fine_axis, axis in zip(fine_axes, grid.axes(), strict=True)
-        ]
-        at_centers = np.ix_(*centers)
-        texture = noise(self._numbers.noise_seed, samples.tissues.shape, self._device)
-        regions, bias = self._regions.on(grid.axes()), self._bias.on(grid.axes())
-        contrasts = (self._numbers.source, self._numbers.target)
-        images = []
-        for place, contrast in enumerate(contrasts):
-            signals = self._signals(samples.tissues, contrast, texture if place == 0 else -texture)
-            acquired = along_axes(signals[None], scan_matrices(contrast, fine_axes, grid))[0].abs()
-            acquired *= torch.exp(contrast.region_sd * regions[place] + contrast.bias * bias[place])
-            images.append(self._with_noise(acquired, contrast, place, grid) if fine else acquired)
-        return RenderedPair(
-            images[0],
-            images[1],
-            samples.mask[at_centers],
-            samples.brain[at_centers],
-            samples.tissues[at_centers].to(torch.uint8),
+        samples = self._sample(self._fine_axes(grid, fine=fine))
+        texture = self._texture(samples)
+        source = self._scan(0, samples, texture, grid, fine=fine)
+        target = self._scan(1, samples, -texture, grid, fine=fine)
+        centers = np.ix_(
+            *(np.abs(fine[:, None] - axis).argmin(0) for fine, axis in zip(samples.axes, grid.axes(), strict=True))
         )
+        tissues = samples.tissues[centers].to(torch.uint8)
+        return RenderedPair(source, target, samples.mask[centers], samples.brain[centers], tissues)
+
+    def render_source(self, grid: PairGrid) -> Tensor:
+        """The source alone, float32 `(I, J, K)`, as `render` gives it."""
+        samples = self._sample(self._fine_axes(grid, fine=True))
+        return self._scan(0, samples, self._texture(samples), grid, fine=True)
+
+    def _fine_axes(self, grid: PairGrid, *, fine: bool) -> Axes:
+        """Positions of the samples of tissue along each axis."""
+        return [
+            refined(axis, side, max(1, round(side / _FINE_MM)) if fine else 1, margin)
+            for axis, side, margin in zip(grid.axes(), grid.spacing_mm, self._margins(), strict=True)
+        ]
+
+    def _texture(self, samples: _Samples) -> Tensor:
+        return noise(self._numbers.noise_seed, samples.tissues.shape, self._device)
+
+    def _scan(self, place: int, samples: _Samples, texture: Tensor, grid: PairGrid, *, fine: bool) -> Tensor:
+        """The source (0) or target (1) on a grid, from its tissues at fine samples."""
+        contrast = (self._numbers.source, self._numbers.target)[place]
+        signals = self._signals(samples.tissues, contrast, texture)
+        acquired = along_axes(signals[None], scan_matrices(contrast, samples.axes, grid))[0].abs()
+        region, bias = (field.channel(place).on(grid.axes())[0] for field in (self._regions, self._bias))
+        acquired *= torch.exp(contrast.region_sd * region + contrast.bias * bias)
+        return self._with_noise(acquired, contrast, place, grid) if fine else acquired
 
     def _margins(self) -> NDArray[np.float64]:
         """Millimeters around a grid that reach into it, along each axis."""
@@ -207,10 +218,10 @@ class PairSimulation:
         brain = (hull_mm < mask_mm) & (tissues != NUMBER["air"])
         outer = (hull_mm > mask_mm - surfaces.rim_mm) & (cortex_mm > edge_mm) & (tissues == fluid)
         if self._region == "brain":
-            return _Samples(torch.where(outer, dura, tissues), brain, brain)
+            return _Samples(axes, torch.where(outer, dura, tissues), brain, brain)
         soft = torch.where(self._field("soft", axes) > ndtri(1 - surfaces.fat_share), NUMBER["fat"], NUMBER["muscle"])
         tissues = torch.where(tissues == NUMBER["soft_tissue"], soft, tissues)
-        return _Samples(tissues, tissues != NUMBER["air"], brain)
+        return _Samples(axes, tissues, tissues != NUMBER["air"], brain)
 
     def _field(self, name: str, axes: Axes) -> Tensor:
         return self._surfaces[name].on(axes)[0]

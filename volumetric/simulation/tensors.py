@@ -38,6 +38,10 @@ class SmoothField:
         drawn = rng.standard_normal((channels, num, num, num), dtype=np.float32)
         return cls(torch.from_numpy(drawn).to(device), knots_mm)
 
+    def channel(self, place: int) -> SmoothField:
+        """One of the fields."""
+        return SmoothField(self.coefficients[place : place + 1], self.knots_mm)
+
     def on(self, axes: Axes) -> Tensor:
         """Values `(C, I, J, K)` on the grid of three axes in mm."""
         num = self.coefficients.shape[1]
