@@ -77,8 +77,8 @@ report: $(STAMP)  ## one page of scores, slices and a 3D viewer: RUN
 test: $(STAMP)  ## all tests, with coverage; TESTS='-n 0' for one process
 	$(RUN_IN)python -m pytest -q $(IN_PARALLEL) --cov --cov-report=term $(TESTS)
 
-weights: $(STAMP)  ## the shipped model's training, two hours: MANIFEST (of its prepared pairs, and of label maps)
-	$(RUN_IN)volumetric train $(MANIFEST) --config volumetric/models/t1w_to_t2w/training.yaml --out runs/weights
+weights: $(STAMP)  ## a shipped model's training, two hours: MODEL, MANIFEST (of its prepared pairs, and of label maps)
+	$(RUN_IN)volumetric train $(MANIFEST) --config volumetric/models/$(or $(MODEL),t1w_to_t2w)/training.yaml --out runs/weights
 
 browser:  ## Chromium for the tests that open the report in it (Debian, as root; without it they are skipped)
 	command -v chromium >/dev/null || { apt-get -qq -o Acquire::Retries=3 update && \
