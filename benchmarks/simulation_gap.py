@@ -34,6 +34,7 @@ PARTS: dict[str, dict[str, object]] = {
     "no change of pose, size and shape": {"deformation": 0},
     "no lesions, tumors or cavities": {"lesion_probability": 0, "tumor_probability": 0},
     "no ringing, shading, noise or shift": {"ringing_probability": 0, "bias": 0, "noise": 0, "misalignment_mm": 0},
+    "no motion": {"motion_probability": 0},
     "random contrasts in half of the sources": {"random_contrast_probability": 0.5},
 }
 """Settings that leave out, or add, a part of the generator."""

@@ -23,7 +23,7 @@ ONLY_IN = {
     "dipy": ("evaluation.segmentation",),
     "torch": (
         *("model.", "metrics.", "learning.", "synthesis.", "evaluation.", "transforms."),
-        *("simulation.pair", "simulation.tensors"),
+        *("simulation.motion", "simulation.pair", "simulation.tensors"),
     ),
     "nilearn": ("simulation.", "reporting.viewer"),
     "typer": ("cli.",),

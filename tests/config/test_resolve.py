@@ -6,6 +6,7 @@ import yaml
 from tests.conftest import REPOSITORY
 from volumetric.config.resolve import ConfigError, as_yaml, resolve
 from volumetric.config.run import RunConfig
+from volumetric.config.simulation import SimulationConfig
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,13 @@ def test_shipped_configurations_resolve_and_state_purpose_command_and_time(path)
     head = path.read_text()
     for word in ("# Purpose:", "# Command:", "# Expected", "time"):
         assert word in head
+
+
+def test_the_recipe_of_the_shipped_model_simulates_what_it_learned_from():
+    """Parts of the generator that came later are not in its pairs."""
+    config = resolve(REPOSITORY / "volumetric" / "models" / "t1w_to_t2w" / "training.yaml")
+    assert config.mixture.simulated == 0.5
+    assert config.simulation == SimulationConfig(motion_probability=0)
 
 
 def test_what_resolves_resolves_again_to_itself(tmp_path):

@@ -35,6 +35,23 @@ def test_a_run_is_the_same_with_other_workers_and_another_cache_but_not_with_a_s
         RunSettings.of(config, "abc").began(tmp_path)
 
 
+def test_ranges_of_simulation_may_change_where_nothing_is_simulated(tmp_path):
+    before, after, mixed = (
+        RunSettings.of(resolve("tiny", settings), "abc")
+        for settings in (
+            ["simulation.motion_probability=0"],
+            ["simulation.motion_probability=0.5"],
+            ["simulation.motion_probability=0.5", "mixture.simulated_source=0.5"],
+        )
+    )
+    before.begin(tmp_path)
+    assert after.began(tmp_path)
+    with pytest.raises(
+        OutputError, match=r"simulated_source was absent, is 0\.5; simulation\.motion_probability was 0"
+    ):
+        mixed.began(tmp_path)
+
+
 def test_thresholds_of_quality_may_change(tmp_path):
     config = PreparationConfig()
     PreparationSettings.model_validate(dict(config)).begin(tmp_path)

@@ -29,6 +29,7 @@ def test_the_same_seed_draws_the_same_numbers():
         {"deformation": 0.0},
         {"random_contrast_probability": 1.0},
         {"thick_slice_probability": 1.0},
+        {"motion_probability": 1.0},
     ],
 )
 def test_one_setting_leaves_the_other_parts_as_they_are(changed):
@@ -46,6 +47,21 @@ def test_probabilities_are_met():
     assert np.mean([len(pair.lesions) > 0 for pair in pairs]) == pytest.approx(0.3, abs=0.08)
     assert np.mean([pair.source.thick_axis >= 0 for pair in pairs]) == pytest.approx(0.6, abs=0.08)
     assert np.mean([pair.shape.mirrored for pair in pairs]) == pytest.approx(0.5, abs=0.08)
+
+
+def test_motion_is_drawn_beside_all_else_for_source_and_target_apart():
+    still, moving = (drawn(6, motion_probability=share, clean_target=False) for share in (0.0, 1.0))
+    for before, after in ((still.source, moving.source), (still.target, moving.target)):
+        assert before.motion is None
+        assert after.motion is not None
+        same = [name for name in vars(before) if name not in ("signals", "textures", "motion")]
+        assert [getattr(before, name) for name in same] == [getattr(after, name) for name in same]
+        np.testing.assert_array_equal(before.signals, after.signals)
+    assert moving.source.motion != moving.target.motion
+    assert (still.field_seed, still.noise_seed) == (moving.field_seed, moving.noise_seed)
+    assert drawn(6, motion_probability=1.0).target.motion is None
+    share = np.mean([drawn(seed).source.motion is not None for seed in range(400)])
+    assert share == pytest.approx(0.1, abs=0.05)
 
 
 def test_fluid_is_dark_in_every_t1w_and_bright_in_every_t2w_and_fat_is_bright_in_both():

@@ -61,6 +61,15 @@ def test_a_random_contrast_changes_the_source_alone(prepared):
     assert not torch.equal(physics["source"], random["source"])
 
 
+def test_motion_of_the_source_leaves_the_clean_target_and_the_measured_whole(prepared):
+    (still,), (moving,) = (patches(prepared, 5, SimulationConfig(motion_probability=p)) for p in (0.0, 1.0))
+    assert torch.equal(still["target"], moving["target"])
+    assert torch.equal(still["whole_source"], moving["whole_source"])
+    assert not torch.equal(still["source"], moving["source"])
+    (again,) = patches(prepared, 5, SimulationConfig(motion_probability=1.0))
+    assert torch.equal(moving["source"], again["source"])
+
+
 def test_a_file_and_a_tensor_give_the_same_label_map(tmp_path):
     image = label_map()
     small = image.with_array(np.where(image.array > 255, 0, image.array))

@@ -23,6 +23,11 @@ class MixtureConfig(Section):
         "target stays the scan",
     )
 
+    @property
+    def simulates(self) -> bool:
+        """True where anything is simulated."""
+        return self.simulated > 0 or self.simulated_source > 0
+
     @model_validator(mode="after")
     def _draws_scans(self) -> Self:
         if self.simulated == 1 and self.simulated_source:

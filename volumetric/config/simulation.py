@@ -18,10 +18,14 @@ class SimulationConfig(Section):
         0, description="a source of random tissue intensities, no protocol"
     )
     clean_target: bool = Field(
-        True, description="a target without noise, shading, ringing and thick slices, which nothing could predict"
+        True,
+        description="a target without noise, shading, ringing, thick slices and motion, which nothing could predict",
     )
     thick_slice_probability: Probability = Field(0.4, description="slices of 2 to 7 mm, source and target apart")
     ringing_probability: Probability = Field(0.2, description="Gibbs ringing")
+    motion_probability: Probability = Field(0.1, description="moves of the head during a scan, source and target apart")
+    motion_mm: float = Field(2, ge=0, le=20, description="largest shift of a move along each axis")
+    motion_deg: float = Field(2, ge=0, le=20, description="largest turn of a move about each axis")
     misalignment_mm: float = Field(0.5, ge=0, le=5, description="largest shift of the source along each axis")
     bias: float = Field(0.12, ge=0, le=1, description="largest SD of the logarithm of the shading")
     noise: float = Field(0.05, ge=0, le=0.5, description="largest SD of the noise, of the brain's median")

@@ -42,12 +42,16 @@ class Settings(Record):
         differences = [
             f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key)
+            if before.get(key) != now.get(key) and self.uses(key)
         ]
         if differences:
             more = len(differences) - _NUM_SHOWN
             differences = differences[:_NUM_SHOWN] + [f"and {more} more"] * (more > 0)
             raise OutputError(f"{folder} was begun with other settings ({'; '.join(differences)}); {self.REMEDY}")
+        return True
+
+    def uses(self, key: str) -> bool:
+        """False for a setting that changes nothing beside the others."""
         return True
 
     def begin(self, folder: Path) -> None:
@@ -73,6 +77,10 @@ class RunSettings(RunConfig, Settings):
     def of(cls, config: RunConfig, training_manifest_sha256: str, **more: object) -> Self:
         """Those of a configuration and a manifest, and the fields that a subclass adds."""
         return cls.model_validate({**dict(config), "training_manifest_sha256": training_manifest_sha256, **more})
+
+    def uses(self, key: str) -> bool:
+        """False for the ranges of simulated pairs where none is drawn."""
+        return self.mixture.simulates or not key.startswith("simulation.")
 
 
 class CrossvalSettings(RunSettings):

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from volumetric.config.simulation import SimulationConfig
-from volumetric.simulation.parameters import Lesion, PairParameters, PairShape, SimulatedContrast, Surfaces
+from volumetric.simulation.parameters import (
+    Lesion,
+    Motion,
+    PairParameters,
+    PairShape,
+    Pose,
+    SimulatedContrast,
+    Surfaces,
+)
 from volumetric.simulation.protocols import FAT_T2_RATIO, PROTOCOL_OF, DrawnProtocol, log_uniform
 from volumetric.simulation.signal import IRON_RATE, R2_PRIME, Relaxation
 from volumetric.simulation.tissues import FIELD_STRENGTHS, NAMES, NUMBER, TISSUES
@@ -20,6 +28,9 @@ SPREAD = Relaxation(0.06, 0.07, 0.03)
 
 CLEAN_WIDTH_MM = 1.5
 """Point spread of a clean target."""
+
+MOST_MOVES = 3
+"""Of a head during a scan."""
 
 RINGING_WIDTH_MM = 1.8
 """Widest point spread that rings: a wider one comes of smoothing, which takes the ringing away."""
@@ -61,6 +72,10 @@ def draw_pair(
     if first.random() < config.random_contrast_probability:
         drawn_source = replace(drawn_source, signals=random_signals(first), sequence="random")
     drawn_target = contrast(second, PROTOCOL_OF[target](second), 0.0)
+    moves = seeds.spawn(2)
+    drawn_source, drawn_target = (
+        _moved(stream, scan, config) for stream, scan in zip(moves, (drawn_source, drawn_target), strict=True)
+    )
     return PairParameters(
         field_strength,
         _draw_shape(shape, config.deformation),
@@ -139,9 +154,35 @@ def random_signals(rng: np.random.Generator) -> NDArray[np.float32]:
     return signals
 
 
+def draw_motion(rng: np.random.Generator, shift_mm: float, turn_deg: float) -> Motion:
+    """Draw one to three sudden moves at any time of the scan, between which the head rests.
+
+    The pose in which the center of k-space is taken is the scan's own: contrast and place stay.
+
+    Args:
+        rng: source of all numbers.
+        shift_mm: largest along each axis.
+        turn_deg: largest about each axis.
+    """
+    ends = np.sort(rng.random(rng.integers(1, MOST_MOVES + 1)))
+    poses = [
+        Pose(_triple(rng.uniform(-turn_deg, turn_deg, 3)), _triple(rng.uniform(-shift_mm, shift_mm, 3)))
+        for _ in range(len(ends) + 1)
+    ]
+    poses[int(np.searchsorted(ends, 0.5))] = Pose()
+    return Motion(int(rng.integers(3)), tuple(float(end) for end in ends), tuple(poses))
+
+
+def _moved(rng: np.random.Generator, contrast: SimulatedContrast, config: SimulationConfig) -> SimulatedContrast:
+    if rng.random() >= config.motion_probability:
+        return contrast
+    return replace(contrast, motion=draw_motion(rng, config.motion_mm, config.motion_deg))
+
+
 def _cleaned(contrast: SimulatedContrast) -> SimulatedContrast:
     """A scan without what the scanner adds to the tissues."""
-    return replace(contrast, thick_axis=-1, ringing=0.0, bias=0.0, noise=0.0, levels=0, width_mm=CLEAN_WIDTH_MM)
+    clean = replace(contrast, thick_axis=-1, ringing=0.0, bias=0.0, noise=0.0, levels=0, width_mm=CLEAN_WIDTH_MM)
+    return replace(clean, motion=None)
 
 
 def _draw_shape(rng: np.random.Generator, amount: float) -> PairShape:
@@ -218,3 +259,8 @@ def _draw_contrast(
         levels=int(rng.choice([0, 255, 1023], p=[0.7, 0.15, 0.15])),
         sequence=sequence,
     )
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z

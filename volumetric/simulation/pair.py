@@ -14,6 +14,7 @@ from torch.nn.functional import grid_sample
 
 from volumetric.config.choices import MaskKind
 from volumetric.simulation.label_map import SLOPE_MM, STEPS_PER_MM, LabelMap
+from volumetric.simulation.motion import acquired_in_motion
 from volumetric.simulation.parameters import PairParameters, SimulatedContrast
 from volumetric.simulation.pathology import with_lesions
 from volumetric.simulation.point_spread import PairGrid, refined, scan_matrices, smoothing_matrix
@@ -103,7 +104,7 @@ class PairSimulation:
 
     @cached_property
     def overview(self) -> RenderedPair:
-        """The whole subject on `overview_grid`, without noise."""
+        """The whole subject on `overview_grid`, without noise and motion."""
         rendered = self.render(self.overview_grid, fine=False)
         return rendered if self._brain is None else replace(rendered, brain=self._brain[1])
 
@@ -128,7 +129,7 @@ class PairSimulation:
 
         Args:
             grid: any upright grid.
-            fine: sample tissues each millimeter and add noise; False samples each voxel once.
+            fine: sample tissues each millimeter, with noise and motion; False samples each voxel once.
         """
         samples = self._sample(self._fine_axes(grid, fine=fine))
         texture = self._texture(samples)
@@ -159,7 +160,8 @@ class PairSimulation:
         """The source (0) or target (1) on a grid, from its tissues at fine samples."""
         contrast = (self._numbers.source, self._numbers.target)[place]
         signals = self._signals(samples.tissues, contrast, texture)
-        acquired = along_axes(signals[None], scan_matrices(contrast, samples.axes, grid))[0].abs()
+        acquired = along_axes(signals[None], scan_matrices(contrast, samples.axes, grid))[0]
+        acquired = acquired_in_motion(acquired, contrast.motion, grid) if fine and contrast.motion else acquired.abs()
         region, bias = (field.channel(place).on(grid.axes())[0] for field in (self._regions, self._bias))
         acquired *= torch.exp(contrast.region_sd * region + contrast.bias * bias)
         return self._with_noise(acquired, contrast, place, grid) if fine else acquired

@@ -66,6 +66,34 @@ class Lesion:
     shells: tuple[tuple[float, str], ...]
 
 
+@dataclass(frozen=True)
+class Pose:
+    """The head against where the scan has it.
+
+    Attributes:
+        turn_deg: about the axes, x first.
+        shift_mm: along them.
+    """
+
+    turn_deg: Triple = (0.0, 0.0, 0.0)
+    shift_mm: Triple = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Poses of the head during a scan.
+
+    Attributes:
+        axis: along which lines of k-space are taken, from one end to the other.
+        ends: 0 to 1, share of the lines that is taken at each move.
+        poses: one more than there are moves.
+    """
+
+    axis: int
+    ends: tuple[float, ...]
+    poses: tuple[Pose, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class SimulatedContrast:
     """One scan of the pair.
@@ -85,6 +113,7 @@ class SimulatedContrast:
         noise_width_vox: sigma of the noise's smoothness.
         levels: gray levels from 0 to the brightest voxel, 0 for no rounding.
         sequence: for the record.
+        motion: of the head, None for a head at rest.
     """
 
     signals: NDArray[np.float32]
@@ -101,6 +130,7 @@ class SimulatedContrast:
     noise_width_vox: float
     levels: int
     sequence: str
+    motion: Motion | None = None
 
 
 @dataclass(frozen=True, eq=False)
