@@ -30,6 +30,7 @@ def test_the_same_seed_draws_the_same_numbers():
         {"random_contrast_probability": 1.0},
         {"thick_slice_probability": 1.0},
         {"motion_probability": 1.0},
+        {"deface_probability": 1.0},
     ],
 )
 def test_one_setting_leaves_the_other_parts_as_they_are(changed):

@@ -11,7 +11,7 @@ from volumetric.simulation.draws import draw_pair, on_scan
 from volumetric.simulation.label_map import prepare_label_map
 from volumetric.simulation.label_table import read_label_table
 from volumetric.simulation.pair import PairSimulation
-from volumetric.simulation.parameters import Lesion, Surfaces
+from volumetric.simulation.parameters import FaceCut, Lesion, Surfaces
 from volumetric.simulation.point_spread import PairGrid
 from volumetric.simulation.tissues import NUMBER
 
@@ -172,3 +172,31 @@ def test_a_source_on_a_scan_has_the_label_of_each_voxel(prepared):
     assert pair.overview.brain is brain
     assert torch.equal(pair.render_source(SMALL), pair.render(SMALL).source)
     assert pair.medians[0] == pytest.approx(float(pair.overview.source[brain].median()))
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_defacing_takes_what_lies_beyond_a_plane_clear_of_the_brain(prepared, seed):
+    """By hand: the plane's normal turns from straight ahead (y) to down (-z) by the tilt."""
+    numbers = replace(draw_pair(np.random.default_rng(seed), SimulationConfig()), face_cut=None)
+    cut = FaceCut(tilt_deg=30.0, margin_mm=8.0)
+    whole = PairSimulation(prepared, numbers, region="head").render(GRID, fine=False)
+    defaced = PairSimulation(prepared, replace(numbers, face_cut=cut), region="head").render(GRID, fine=False)
+    _, y, z = np.meshgrid(*GRID.axes(), indexing="ij")
+    ahead = np.sqrt(3) / 2 * y - z / 2
+    taken = (whole.mask & ~defaced.mask).numpy()
+    kept = defaced.mask.numpy()
+    assert not (kept & ~whole.mask.numpy()).any()
+    assert taken.sum() > 50
+    assert ahead[taken].min() > ahead[kept].max()
+    assert ahead[taken].min() == pytest.approx(ahead[whole.brain.numpy()].max() + 8, abs=5)
+    assert torch.equal(whole.brain, defaced.brain)
+    assert defaced.mask[defaced.brain].all()
+    assert torch.equal(whole.source, defaced.source)
+
+
+def test_a_brain_has_no_face(prepared):
+    numbers = draw_pair(np.random.default_rng(2), SimulationConfig(deface_probability=1))
+    assert numbers.face_cut is not None
+    images = [PairSimulation(prepared, n).render(SMALL) for n in (numbers, replace(numbers, face_cut=None))]
+    assert torch.equal(images[0].source, images[1].source)
+    assert torch.equal(images[0].mask, images[1].mask)

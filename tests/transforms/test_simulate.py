@@ -6,7 +6,7 @@ from tests.simulation.label_maps import label_map
 from volumetric.config.simulation import SimulationConfig
 from volumetric.imaging.nifti import write_image
 from volumetric.simulation.label_map import prepare_label_map
-from volumetric.simulation.label_table import LabelTable, LabelTableError
+from volumetric.simulation.label_table import LabelTable, LabelTableError, read_label_table
 from volumetric.transforms import PrepareLabelMapd, RandSimulatePaird
 from volumetric.transforms.tensors import to_tensor
 
@@ -68,6 +68,18 @@ def test_motion_of_the_source_leaves_the_clean_target_and_the_measured_whole(pre
     assert not torch.equal(still["source"], moving["source"])
     (again,) = patches(prepared, 5, SimulationConfig(motion_probability=1.0))
     assert torch.equal(moving["source"], again["source"])
+
+
+def test_the_face_of_a_defaced_head_is_air_in_source_and_target():
+    head = prepare_label_map(label_map(), read_label_table("freesurfer"), name="map")
+    options = {"region": "head", "spacing_mm": (6.0, 5.0, 5.0), "size": (32, 40, 36)}
+    (whole,), (defaced,) = (patches(head, 7, SimulationConfig(deface_probability=p), **options) for p in (0.0, 1.0))
+    taken = whole["mask"] & ~defaced["mask"]
+    assert taken.sum() > 20
+    assert torch.equal(whole["brain"], defaced["brain"])
+    for key in ("source", "target"):
+        assert (defaced[key][taken] == 0).all()
+        assert (whole[key][taken] > 0).float().mean() > 0.9
 
 
 def test_a_file_and_a_tensor_give_the_same_label_map(tmp_path):

@@ -102,7 +102,7 @@ def phantom(
         return _make(task, subjects, preview=preview, fresh=fresh)
     if region not in ("brain", "head"):
         raise PhantomError(f"--region {region}: expected brain or head")
-    config = SimulationConfig(table=table, clean_target=False, motion_probability=0)
+    config = SimulationConfig(table=table, clean_target=False, motion_probability=0, deface_probability=0)
     label_maps = find_label_maps(anatomies)
     from_maps = LabelMapTask(out, seed, float(spacing_mm), label_maps, read_label_table(table), config, region)
     from_maps.warn_of_empty_splits()

@@ -26,6 +26,9 @@ class SimulationConfig(Section):
     motion_probability: Probability = Field(0.1, description="moves of the head during a scan, source and target apart")
     motion_mm: float = Field(2, ge=0, le=20, description="largest shift of a move along each axis")
     motion_deg: float = Field(2, ge=0, le=20, description="largest turn of a move about each axis")
+    deface_probability: Probability = Field(
+        0.2, description="of heads alone: the face is air in both scans, cut by a plane clear of the brain"
+    )
     misalignment_mm: float = Field(0.5, ge=0, le=5, description="largest shift of the source along each axis")
     bias: float = Field(0.12, ge=0, le=1, description="largest SD of the logarithm of the shading")
     noise: float = Field(0.05, ge=0, le=0.5, description="largest SD of the noise, of the brain's median")

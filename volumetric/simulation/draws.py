@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from volumetric.config.simulation import SimulationConfig
 from volumetric.simulation.parameters import (
+    FaceCut,
     Lesion,
     Motion,
     PairParameters,
@@ -72,7 +73,7 @@ def draw_pair(
     if first.random() < config.random_contrast_probability:
         drawn_source = replace(drawn_source, signals=random_signals(first), sequence="random")
     drawn_target = contrast(second, PROTOCOL_OF[target](second), 0.0)
-    moves = seeds.spawn(2)
+    *moves, face = seeds.spawn(3)
     drawn_source, drawn_target = (
         _moved(stream, scan, config) for stream, scan in zip(moves, (drawn_source, drawn_target), strict=True)
     )
@@ -85,6 +86,7 @@ def draw_pair(
         _cleaned(drawn_target) if config.clean_target else drawn_target,
         int(seeds.integers(2**31)),
         int(seeds.integers(2**31)),
+        _draw_face_cut(face) if face.random() < config.deface_probability else None,
     )
 
 
@@ -101,6 +103,7 @@ def on_scan(parameters: PairParameters, directions: NDArray[np.float64]) -> Pair
         surfaces=replace(parameters.surfaces, **_SURFACES_OF_MAP),
         lesions=(),
         source=replace(parameters.source, shift_mm=(0.0, 0.0, 0.0)),
+        face_cut=None,
     )
 
 
@@ -171,6 +174,10 @@ def draw_motion(rng: np.random.Generator, shift_mm: float, turn_deg: float) -> M
     ]
     poses[int(np.searchsorted(ends, 0.5))] = Pose()
     return Motion(int(rng.integers(3)), tuple(float(end) for end in ends), tuple(poses))
+
+
+def _draw_face_cut(rng: np.random.Generator) -> FaceCut:
+    return FaceCut(tilt_deg=float(rng.uniform(20, 60)), margin_mm=float(rng.uniform(5, 15)))
 
 
 def _moved(rng: np.random.Generator, contrast: SimulatedContrast, config: SimulationConfig) -> SimulatedContrast:

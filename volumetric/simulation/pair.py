@@ -223,7 +223,26 @@ class PairSimulation:
             return _Samples(axes, torch.where(outer, dura, tissues), brain, brain)
         soft = torch.where(self._field("soft", axes) > ndtri(1 - surfaces.fat_share), NUMBER["fat"], NUMBER["muscle"])
         tissues = torch.where(tissues == NUMBER["soft_tissue"], soft, tissues)
-        return _Samples(axes, tissues, tissues != NUMBER["air"], brain)
+        head = tissues != NUMBER["air"]
+        if self._numbers.face_cut is not None:
+            head &= brain | (self._ahead(axes) <= self._face_mm)
+        return _Samples(axes, tissues, head, brain)
+
+    def _ahead(self, axes: Axes) -> Tensor:
+        """Places along the normal of the face's cut, mm, `(1, J, K)`."""
+        assert self._numbers.face_cut is not None
+        tilt = np.deg2rad(self._numbers.face_cut.tilt_deg)
+        ahead = np.cos(tilt) * axes[1][:, None] - np.sin(tilt) * axes[2]
+        return torch.from_numpy(ahead.astype(np.float32))[None].to(self._device)
+
+    @cached_property
+    def _face_mm(self) -> float:
+        """Place of the cut: the margin beyond the foremost point of the brain."""
+        assert self._numbers.face_cut is not None
+        axes = self.overview_grid.axes()
+        in_brain = self._distances["hull"].reshape(-1)[self._places(axes)] < 0
+        foremost = torch.where(in_brain, self._ahead(axes), -torch.inf).max()
+        return float(foremost) + self._numbers.face_cut.margin_mm
 
     def _field(self, name: str, axes: Axes) -> Tensor:
         return self._surfaces[name].on(axes)[0]

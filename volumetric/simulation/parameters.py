@@ -133,6 +133,19 @@ class SimulatedContrast:
     motion: Motion | None = None
 
 
+@dataclass(frozen=True)
+class FaceCut:
+    """Plane in front of and below the brain, beyond which a head is defaced.
+
+    Attributes:
+        tilt_deg: of its normal: 0 straight ahead, 90 down.
+        margin_mm: least distance from the closed brain surface.
+    """
+
+    tilt_deg: float
+    margin_mm: float
+
+
 @dataclass(frozen=True, eq=False)
 class PairParameters:
     """The numbers of one simulated pair.
@@ -146,6 +159,7 @@ class PairParameters:
         target: what it is to predict.
         field_seed: of the smooth fields.
         noise_seed: of noise and texture.
+        face_cut: of a defaced head, None for a face.
     """
 
     field_strength: float
@@ -156,3 +170,4 @@ class PairParameters:
     target: SimulatedContrast
     field_seed: int
     noise_seed: int
+    face_cut: FaceCut | None = None
