@@ -160,3 +160,21 @@ def test_a_column_of_folds_that_is_filled_in_part_and_no_folds_are_refused(sessi
     with pytest.raises(InputError, match="--folds 0: expected 2 to 3"):
         crossval([sessions], resolve(TINY), tmp_path / "cv", folds=0)
     assert not (tmp_path / "cv").exists()
+
+
+def test_attack_7_fresh_deletes_no_fold_before_all_scans_are_read(sessions, finished, tmp_path):
+    out, broken = tmp_path / "cv", tmp_path / "sessions"
+    shutil.copytree(finished, out)
+    shutil.copytree(sessions.parent, broken)
+    (broken / "n1" / "t2w.nii.gz").write_bytes(b"no scan")
+    before = {path: path.read_bytes() for path in out.glob("[fm]*/**/*") if path.is_file()}
+    assert before
+    with pytest.raises(InputError, match=r"subject b: .*t2w"):
+        by_command(broken / sessions.name, out, *SMALL, "--fresh", "--folds", "subject")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_attack_5_strata_beside_the_folds_of_the_manifest_are_refused(sessions, tmp_path):
+    with pytest.raises(CrossvalError, match="its column `fold` divides the pairs, and --stratify would change nothing"):
+        crossval([sessions], resolve(TINY), tmp_path / "cv", stratify=["site"])
+    assert not (tmp_path / "cv").exists()

@@ -209,3 +209,11 @@ def test_a_pipe_or_a_folder_is_said_to_be_there(tmp_path):
     (tmp_path / "t1.nii.gz").mkdir()
     with pytest.raises(ManifestError, match="is a folder or a device, no file; correct the path"):
         ManifestRow("p1", paths={"t1w": tmp_path / "t1.nii.gz"}).path("t1w")
+
+
+def test_attack_3_blank_lines_count_in_the_line_numbers_of_problems(tmp_path):
+    text = "subject_id,split\n\n\np1,trian\np2,val,val\n"
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(write(tmp_path / "m.csv", text))
+    assert "line 4: split is 'trian'" in str(caught.value)
+    assert "line 5: more cells than columns" in str(caught.value)

@@ -88,7 +88,7 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
 )
 def test_issue_17_23_no_cell_is_a_formula_and_each_reads_back(tmp_path, text):
     write_csv(tmp_path / "t.csv", [{"a": text, "b": 1}])
-    _, (row,) = read_cells(tmp_path / "t.csv", remedy="")
+    _, (row,), _ = read_cells(tmp_path / "t.csv", remedy="")
     assert row["a"] == text
     written = (tmp_path / "t.csv").read_text().splitlines()[1].lstrip('"')
     assert written.startswith("'")

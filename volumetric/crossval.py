@@ -20,6 +20,7 @@ from volumetric.errors import InputError
 from volumetric.evaluation.evaluate import evaluate
 from volumetric.evaluation.pooled import PooledScores, pool_evaluations
 from volumetric.learning.prepared import recipe_of
+from volumetric.learning.reading import read_pairs
 from volumetric.learning.rows import is_anatomy, require_images
 from volumetric.learning.train import train
 from volumetric.manifest import Manifest, ManifestRow, read_manifest, write_manifest
@@ -113,8 +114,8 @@ def crossval(
     manifest = read_manifest(*manifests)
     parts = _divided(manifest, config, out, folds=folds, stratify=stratify, seed=seed, validation=validation)
     chosen = _chosen(parts, only)
-    if config.cache is None:
-        config = with_values(config, {"cache": str(out / "cache")})
+    cache = config.cache or str(out / "cache")
+    config = with_values(config, {"cache": cache})
     settings = CrossvalSettings.of(
         config,
         manifest.digest(),
@@ -122,12 +123,15 @@ def crossval(
         next_fold_validates=validation,
         segmentation=segmentation,
     )
+    recipe = recipe_of(manifest)
     with locked(out) if only is None else nullcontext():
-        if fresh:
+        if fresh:  # not before all that can be wrong has been read
+            pairs = [row for row in manifest.rows if not is_anatomy(row, config)]
+            read_pairs(pairs, config, Path(cache), title="reading")
             _delete_folds(out)
         if not settings.began(out):
             settings.begin(out)
-        _write_manifests(parts, recipe_of(manifest))
+        _write_manifests(parts, recipe)
         for fold in _with_progress(chosen, len(parts)):
             _do(fold, config, segmentation=segmentation, jobs=jobs)
         return _pooled(parts, out) if only is None or all(fold.is_finished for fold in parts) else None
@@ -174,6 +178,11 @@ def _divided(
     require_images(manifest, pairs, config)
     if folds is not None or not _have_folds(pairs, manifest.name):
         pairs = split_rows(pairs, num_folds=_num_folds(pairs, folds), seed=seed, stratify=stratify)
+    elif stratify:
+        raise CrossvalError(
+            f"{manifest.name}: its column `fold` divides the pairs, and --stratify would change nothing; leave it out, "
+            "or give --folds to divide anew"
+        )
     names = _fold_names(pairs, manifest.name, least=2 + validation)
 
     parts = []

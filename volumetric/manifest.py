@@ -169,7 +169,7 @@ def _read_file(path: Path) -> tuple[list[ManifestRow], list[str]]:
     """The rows of one manifest, and all that is wrong with it."""
     overlong: list[int] = []
     try:
-        columns, records = read_cells(path, remedy=_REMEDY, overlong=overlong)
+        columns, records, lines = read_cells(path, remedy=_REMEDY, overlong=overlong)
     except RecordError as error:
         return [], [str(error)]
     problems = list(_column_problems(path, columns))
@@ -178,7 +178,7 @@ def _read_file(path: Path) -> tuple[list[ManifestRow], list[str]]:
     problems += [f"{path} line {n}: more cells than columns; put a cell that holds a comma in quotes" for n in overlong]
     folder = path.resolve().parent
     rows = [_row(folder, {column: text.strip() for column, text in record.items()}) for record in records]
-    for line, row in enumerate(rows, start=2):
+    for line, row in zip(lines, rows, strict=True):
         problems += [f"{path} line {line}: {problem}" for problem in _row_problems(row)]
     return rows, problems
 

@@ -39,6 +39,11 @@ def test_discover_folds_and_options(tmp_path):
         run("discover", tmp_path / "in", "--out", tmp_path / "m.csv", "--split", "70,30")
 
 
+def test_attack_6_splits_beside_folds_are_refused(tmp_path):
+    with pytest.raises(InputError, match="--split and --folds"):
+        run("discover", tmp_path, "--out", tmp_path / "m.csv", "--split", "0.8,0.1,0.1", "--folds", 2)
+
+
 def test_fetch_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(InputError, match="expected some of t1w, t2w, pdw"):
         run("fetch", "ixi", "--out", tmp_path / "out", "--contrast", "t1w, mra")

@@ -4,9 +4,11 @@ import shutil
 import pytest
 import torch
 from lightning_fabric.strategies import Strategy
+from typer.testing import CliRunner
 
 from tests.conftest import TINY
-from volumetric.cli import main
+from volumetric.cli import app, main
+from volumetric.cli.options import OptionError
 from volumetric.config.shipped import shipped
 from volumetric.learning.losses import MaskedLoss
 
@@ -164,3 +166,21 @@ def test_item_11_a_disk_that_is_full_at_a_checkpoint_is_named_and_the_training_g
     monkeypatch.setattr(Strategy, "save_checkpoint", save)
     assert train()[0] == 0
     assert (tmp_path / "new" / "model" / "model.yaml").is_file()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--devices", "2"), ("--fresh", None)])
+def test_attack_4_an_option_that_find_lr_does_not_take_is_refused(cohort, tmp_path, option, value):
+    words = ["train", str(cohort), "--config", "tiny", "--out", str(tmp_path / "run"), "--find-lr", option]
+    with pytest.raises(OptionError, match=f"--find-lr and {option}: .*leave out {option}"):
+        CliRunner().invoke(app, words + ([value] if value else []), catch_exceptions=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--list", "--set", "seed=1"], ["--list", "tiny"], ["--list", "--schema"], ["--list", "--recipe"],
+                ["--schema", "--set", "seed=1"], ["--schema", "tiny"]],
+)  # fmt: skip
+def test_attack_5_what_list_and_schema_would_ignore_is_refused(options):
+    with pytest.raises(OptionError, match=f"^{options[0]} prints all there is, .*leave out {options[1]}$"):
+        CliRunner().invoke(app, ["config", *options], catch_exceptions=False)
+    assert CliRunner().invoke(app, ["config", "--schema", "--recipe"]).exit_code == 0

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import oblique_affine
 from volumetric.cohort.discover import DiscoverError, discover
 from volumetric.cohort.tables import TableError
+from volumetric.errors import InputError
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.manifest import read_manifest
 from volumetric.outputs import OutputError
@@ -237,3 +238,23 @@ def test_sidecars_that_say_nothing_are_no_obstacle(bids, tmp_path):
     (bids / "T1w.json").write_text(json.dumps({"MagneticFieldStrength": None}))
     rows = {row.name: row for row in discover(bids, tmp_path / "m.csv").rows}
     assert "field_strength" not in rows["02"].covariates
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fractions": (0.5, 0.5, 0.5)}, "three fractions that add up to 1"),
+        ({"num_folds": 1}, "--folds 1: expected 2 or more"),
+        ({"num_folds": 5}, "--folds 5: expected 2 to 3"),
+        ({"stratify": ["agee"]}, "no subject has this covariate .there are: .*age"),
+        ({"out": "folder.csv"}, "is no folder"),
+    ],
+)
+def test_attack_6_options_are_checked_before_scans_are_read(bids, tmp_path, monkeypatch, options, message):
+    (tmp_path / "folder.csv").mkdir()
+    read = []
+    monkeypatch.setattr("volumetric.cohort.candidates.read_image", read.append)
+    out = tmp_path / options.pop("out", "m.csv")
+    with pytest.raises(InputError, match=message):
+        discover(bids, out, **options)
+    assert not read

@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +255,16 @@ def test_fresh_leaves_a_model_that_no_training_began(cohort, tmp_path):
     with pytest.raises(OutputError, match="--fresh would delete its `model`"):
         train([cohort], resolve(TINY), tmp_path / "run", fresh=True)
     assert (tmp_path / "run" / "model" / "model.yaml").read_text() == "theirs"
+
+
+def test_attack_7_fresh_deletes_nothing_before_all_scans_are_read(cohort, run_folder, tmp_path):
+    run, broken = tmp_path / "run", tmp_path / "broken"
+    shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("cache"))
+    shutil.copytree(cohort.parent, broken)
+    (broken / "p1" / "t2w.nii.gz").write_bytes(b"no scan")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ManifestError, match="p1"):
+        train([broken / cohort.name], resolve(TINY, ["optim.num_steps=1"]), run, fresh=True)
+    assert {path: path.read_bytes() for path in before} == before
+    train([cohort], resolve(TINY, ["optim.num_steps=1"]), run, fresh=True)
+    assert [row["step"] for row in history(run)] == [1]

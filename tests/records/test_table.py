@@ -3,7 +3,7 @@
 import pytest
 
 from volumetric.records.record import RecordError
-from volumetric.records.table import TableRow
+from volumetric.records.table import TableRow, read_cells
 
 
 class Score(TableRow):
@@ -55,3 +55,11 @@ def test_a_table_that_is_absent_or_a_folder(tmp_path):
         Score.read_table(tmp_path / "absent.csv")
     with pytest.raises(RecordError, match="a folder or a pipe stands where a file belongs"):
         Score.read_table(tmp_path)
+
+
+def test_attack_3_lines_are_counted_as_an_editor_counts_them(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text('\nsubject_id,psnr_db\n\n"a\nb",1\r\n\r\n\nc,much\n')  # lines 1 to 8
+    assert read_cells(path, remedy="").lines == [4, 8]
+    with pytest.raises(RecordError, match="line 8: `psnr_db` is 'much'"):
+        Score.read_table(path)

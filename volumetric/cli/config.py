@@ -31,6 +31,7 @@ def config(
     from volumetric.config.resolve import as_yaml, resolve_as
     from volumetric.config.run import RunConfig
 
+    _check_alone(name, overrides, recipe=recipe, schema=schema, shipped=shipped)
     kind = PreparationConfig if recipe else RunConfig
     if shipped:
         print("\n".join(f"{name:<16} {purpose}" for name, purpose in configurations.shipped().items()))
@@ -38,3 +39,19 @@ def config(
         print(json.dumps(kind.model_json_schema(), indent=2))
     else:
         print(as_yaml(resolve_as(kind, name, overrides or ())), end="")
+
+
+def _check_alone(name: str | None, overrides: list[str] | None, *, recipe: bool, schema: bool, shipped: bool) -> None:
+    """Check that nothing stands beside `--list`, and nothing but `--recipe` beside `--schema`.
+
+    Raises:
+        OptionError: it would be ignored.
+    """
+    from volumetric.cli.options import OptionError
+
+    if not (schema or shipped):
+        return
+    beside = {str(name): name, "--set": overrides, "--recipe": recipe and shipped, "--schema": schema and shipped}
+    if ignored := [word for word, given in beside.items() if given]:
+        option = "--list" if shipped else "--schema"
+        raise OptionError(f"{option} prints all there is, whatever is set; leave out {', '.join(ignored)}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from volumetric.cohort.discover import Discovery
 
 _SHOWN = 20
+_SPLIT = "0.7,0.15,0.15"
 _SPLITS = ("train", "val", "test")
 
 
@@ -30,7 +31,9 @@ def discover(
     folder_names: Annotated[
         bool, typer.Option("--folder-names", help="DICOM: name subjects by their folders, which may hold names.")
     ] = False,
-    split: Annotated[str, typer.Option(help="Fractions of subjects: train,val,test.")] = "0.7,0.15,0.15",
+    split: Annotated[
+        str | None, typer.Option(help=f"Fractions of subjects: train,val,test; {_SPLIT} if not given.")
+    ] = None,
     folds: Annotated[int | None, typer.Option(help="Fill the column fold instead of split.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     stratify: Annotated[str, typer.Option(help="Covariates, with commas between; the most important first.")] = "",
@@ -41,7 +44,10 @@ def discover(
     Examples: `volumetric discover /data/bids --out my.csv --stratify site,sex,age`
     · `volumetric discover scans --out my.csv --pattern "{site}/{subject_id}_{contrast}.nii.gz"`
     """
-    from volumetric.cli.options import fractions
+    from volumetric.cli.options import OptionError, fractions
+
+    if split is not None and folds is not None:
+        raise OptionError("--split and --folds: subjects go into splits or into folds; leave out one")
     from volumetric.cohort.discover import discover as run_discover
 
     discovery = run_discover(
@@ -52,7 +58,7 @@ def discover(
         derivatives=derivatives,
         spreadsheet=spreadsheet,
         folder_names=folder_names,
-        fractions=fractions(split),
+        fractions=fractions(_SPLIT if split is None else split),
         num_folds=folds,
         seed=seed,
         stratify=[word.strip() for word in stratify.split(",") if word.strip()],

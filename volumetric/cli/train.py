@@ -48,8 +48,13 @@ def train(
     `volumetric train my.csv --config t1w_to_t2w --out runs/mine --set optim.num_steps=20000`;
     `volumetric train my.csv --from runs/theirs --out runs/mine`
     """
+    from volumetric.cli.options import OptionError
     from volumetric.learning.ranks import one_message
 
+    if find_lr and devices > 1:
+        raise OptionError("--find-lr and --devices: learning rates are tried in one process; leave out --devices")
+    if find_lr and fresh and config != "auto":
+        raise OptionError("--find-lr and --fresh: no run is begun, so nothing is deleted; leave out --fresh")
     if pretrained is not None:
         quoted = pretrained.replace("'", "''")
         config, overrides = config or "fine_tune", [*(overrides or ()), f"pretrained='{quoted}'"]

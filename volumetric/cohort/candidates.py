@@ -117,6 +117,18 @@ def select(listing: Listing, root: Path) -> Selection:
     return Selection(tuple(rows), tuple(sorted(skipped)), num_off_grid)
 
 
+def unread_rows(listing: Listing) -> tuple[ManifestRow, ...]:
+    """The subjects, sessions and covariates of a listing, a row for each file: as if all could be read."""
+    common = listing.covariates
+    return tuple(
+        ManifestRow(
+            *file.key,
+            covariates={**file.covariates, **common.get((file.subject_id, ""), {}), **common.get(file.key, {})},
+        )
+        for file in listing.candidates
+    )
+
+
 def relative(path: Path, root: Path) -> str:
     """Name of a file in messages: relative to the searched folder if it lies in there, else in full."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

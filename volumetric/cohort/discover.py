@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 from volumetric.cohort import bids, dicom, folders, ixi
-from volumetric.cohort.candidates import Listing, Skipped, select
-from volumetric.cohort.split import split_rows
+from volumetric.cohort.candidates import Listing, Skipped, select, unread_rows
+from volumetric.cohort.split import check_fractions, split_rows
 from volumetric.config.choices import Layout
 from volumetric.errors import InputError
 from volumetric.manifest import ManifestRow, write_manifest
@@ -100,8 +101,7 @@ def discover(
     """
     if not root.is_dir():
         raise DiscoverError(f"{root}: there is no such folder; check the path")
-    if out.suffix != ".csv":
-        raise DiscoverError(f"--out {out}: expected a manifest's name, which ends in .csv")
+    _check(out, fractions, num_folds)
     nifti_folder = out.with_name(f"{out.stem}_nifti")
     options = {"pattern": pattern, "derivatives": derivatives, "spreadsheet": spreadsheet, "folder_names": folder_names}
     layout, evidence = _layout(root, nifti_folder, layout, [name for name, value in options.items() if value])
@@ -115,13 +115,24 @@ def discover(
         listing = dicom.find(root, nifti_folder, folder_names=folder_names)
     else:
         listing = folders.find(root, pattern)
+    split = partial(split_rows, fractions=fractions, num_folds=num_folds, seed=seed, stratify=stratify)
+    if unread := unread_rows(listing):
+        split(unread)  # what is wrong with the options is said before thousands of scans are read
     selection = select(listing, out.parent if layout == "dicom" else root)
     if not selection.rows:
         raise DiscoverError(_no_subject(root, layout, selection.skipped))
-    rows = split_rows(selection.rows, fractions=fractions, num_folds=num_folds, seed=seed, stratify=stratify)
-    discovery = Discovery(out, layout, evidence, rows, selection.skipped, selection.num_off_grid)
+    discovery = Discovery(out, layout, evidence, split(selection.rows), selection.skipped, selection.num_off_grid)
     _write(discovery, fresh=fresh)
     return discovery
+
+
+def _check(out: Path, fractions: tuple[float, float, float], num_folds: int | None) -> None:
+    if out.suffix != ".csv" or out.is_dir():
+        raise DiscoverError(f"--out {out}: expected a manifest's name, which ends in .csv and is no folder")
+    if num_folds is None:
+        check_fractions(fractions)
+    elif num_folds < 2:
+        raise DiscoverError(f"--folds {num_folds}: expected 2 or more")
 
 
 def is_dicom_folder(path: Path) -> bool:

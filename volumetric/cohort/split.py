@@ -54,7 +54,7 @@ def split_rows(
     """
     subjects = _covariates(rows)
     if num_folds is None:
-        _check_fractions(fractions)
+        check_fractions(fractions)
         parts = {split: f for split, f in zip(SPLITS, fractions, strict=True) if f > 0}
     else:
         if not 2 <= num_folds <= len(subjects):
@@ -139,7 +139,12 @@ def _binned(values: Mapping[str, str]) -> dict[str, str]:
     return {s: str(1 + sum(numbers[s] >= edge for edge in edges)) if s in numbers else "" for s in values}
 
 
-def _check_fractions(fractions: tuple[float, float, float]) -> None:
+def check_fractions(fractions: tuple[float, float, float]) -> None:
+    """Check that they add up to 1 and leave subjects to train on.
+
+    Raises:
+        SplitError: they do not.
+    """
     text = ",".join(f"{f:g}" for f in fractions)
     if not all(math.isfinite(f) and f >= 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise SplitError(f"--split {text}: expected three fractions that add up to 1, as in 0.7,0.15,0.15")

@@ -63,11 +63,11 @@ def read_table(path: Path, key: str, *, delimiter: str | None = None) -> Subject
     """
     encoding, first_line = _encoding_and_first_line(path)
     delimiter = delimiter or max(",;\t", key=first_line.count)
-    columns, lines = read_cells(path, remedy=_REMEDY, delimiter=delimiter, encoding=encoding, overlong=[])
+    columns, records, _ = read_cells(path, remedy=_REMEDY, delimiter=delimiter, encoding=encoding, overlong=[])
     if key not in columns:
         raise TableError(f"{path}: the column `{key}` is missing (columns are: {', '.join(columns) or 'none'})")
     others = tuple(column for column in columns if column != key)
-    values = _values_by_key(lines, key, others)
+    values = _values_by_key(records, key, others)
     conflicts = (_conflict(name, column, texts) for name, own in values.items() for column, texts in own.items())
     cells = {name: {column: _agreed(texts) for column, texts in own.items()} for name, own in values.items()}
     return SubjectTable(others, cells, tuple(filter(None, conflicts)))

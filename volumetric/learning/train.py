@@ -88,14 +88,17 @@ def _begin(
 ) -> TrainingCohort | None:
     """The cohort, read on rank 0 for all, with the run folder begun; None if the run is finished already."""
     settings = RunSettings.of(config, manifest.digest())
-    if fresh and not is_restarted():
-        _delete_outputs(out)
-    resumed = settings.began(out)
-    if (out / "model" / SPEC).is_file():
+    over = fresh and not is_restarted()
+    if over:
+        _check_own(out)
+    resumed = not over and settings.began(out)
+    if not over and (out / "model" / SPEC).is_file():
         _check_model(out)
         log.info("%s is trained already; --fresh starts over", out)
         return None
     cohort = _read_cohort(manifest, config, out, base)
+    if over:  # not before all that can be wrong has been read
+        _delete_outputs(out)
     if not resumed:
         write_text(out / "config.yaml", as_yaml(config))
         settings.begin(out)
@@ -247,8 +250,8 @@ def _fabric(config: RunConfig) -> Fabric:
     return fabric
 
 
-def _delete_outputs(out: Path) -> None:
-    """Remove what a training writes, and nothing else; the cache stays, since it depends on the scans alone.
+def _check_own(out: Path) -> None:
+    """Check that `--fresh` deletes what a training wrote.
 
     Raises:
         OutputError: no training has begun there, so its `model` came another way.
@@ -258,6 +261,10 @@ def _delete_outputs(out: Path) -> None:
             f"{out}: no training has begun there, and --fresh would delete its `model`; move that, or choose another "
             "--out"
         )
+
+
+def _delete_outputs(out: Path) -> None:
+    """Remove what a training writes, and nothing else; the cache stays, since it depends on the scans alone."""
     for folder in ("checkpoints", "model", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)
     for file in ("config.yaml", SETTINGS_FILE, PROVENANCE_FILE, HISTORY_FILE, "log.txt", "validation.png"):

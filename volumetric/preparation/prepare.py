@@ -11,7 +11,7 @@ from volumetric.batch.spread import HERE, Spread
 from volumetric.batch.subjects import Outcome
 from volumetric.config.preparation import RECIPE_FILE, PreparationConfig
 from volumetric.config.resolve import as_yaml
-from volumetric.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from volumetric.manifest import Manifest, ManifestError, ManifestRow, read_manifest, write_manifest
 from volumetric.outputs import write_text
 from volumetric.preparation.quality import grade, quality_rows
 from volumetric.preparation.task import PreparationError, PreparationTask, folder_name
@@ -65,7 +65,9 @@ def prepare(
     rows = manifest.rows
     _check(manifest, config)
     with spread.held(out):
+        task = PreparationTask(out, config)
         if fresh and not spread.is_dry:
+            _require_any(manifest, task)
             _delete_outputs(out)
         settings = PreparationSettings.model_validate(dict(config))
         began = not fresh and settings.began(out)
@@ -73,7 +75,6 @@ def prepare(
             if not began:
                 settings.begin(out)
             write_text(out / RECIPE_FILE, as_yaml(config))
-        task = PreparationTask(out, config)
         outcomes = spread.run(
             task,
             rows,
@@ -124,6 +125,22 @@ def _check(manifest: Manifest, config: PreparationConfig) -> None:
             raise PreparationError(
                 f"{manifest.name}: {other.name} and {row.name} would share the folder {folder}; rename one"
             )
+
+
+def _require_any(manifest: Manifest, task: PreparationTask) -> None:
+    """Check that one subject at least has its files, before those of all are deleted.
+
+    Raises:
+        ManifestError: the problem of the first.
+    """
+    problems = []
+    for row in manifest.rows:
+        try:
+            task.inputs(row)
+            return
+        except ManifestError as error:
+            problems.append(error)
+    raise problems[0]
 
 
 def _delete_outputs(out: Path) -> None:

@@ -138,9 +138,9 @@ class ScoreTable:
         Raises:
             RecordError: no such file, not a table of scores, or a cell that does not fit its column.
         """
-        columns, records = read_cells(path, remedy=ScoreRow.REMEDY)
-        rows = ScoreRow.parse_table(path, columns, records)
-        metrics, covariates = _variable_columns(columns)
+        cells = read_cells(path, remedy=ScoreRow.REMEDY)
+        rows = ScoreRow.parse_table(path, *cells)
+        metrics, covariates = _variable_columns(cells.columns)
         if not metrics:
             raise RecordError(
                 f"{path}: there is no metric between the columns {_FIRST_METRIC_AFTER} and {_LAST_METRIC_BEFORE}; "

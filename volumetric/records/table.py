@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,8 +58,10 @@ class TableRow(BaseModel):
         return cls.parse_table(path, *read_cells(path, remedy=cls.REMEDY))
 
     @classmethod
-    def parse_table(cls, path: Path, columns: Sequence[str], records: Sequence[Mapping[str, str]]) -> list[Self]:
-        """Rows from the columns and cells that `read_cells` found in a file.
+    def parse_table(
+        cls, path: Path, columns: Sequence[str], records: Sequence[Mapping[str, str]], lines: Sequence[int]
+    ) -> list[Self]:
+        """Rows from the columns, cells and line numbers that `read_cells` found in a file.
 
         Raises:
             RecordError: a missing column, or a cell that does not fit its column.
@@ -68,7 +70,7 @@ class TableRow(BaseModel):
         if missing:
             raise RecordError(f"{path}: the columns {', '.join(missing)} are missing; {cls.REMEDY}")
         rows = []
-        for line, record in enumerate(records, start=2):
+        for line, record in zip(lines, records, strict=True):
             try:
                 rows.append(cls.from_cells(record))
             except ValidationError as error:
@@ -120,6 +122,20 @@ class SessionRow(TableRow):
         return SessionKey(self.subject_id, self.session_id)
 
 
+class Cells(NamedTuple):
+    """The content of a CSV file as text.
+
+    Attributes:
+        columns: their names, in order.
+        records: of each row, the cells by column; lines without any cell are none.
+        lines: of each row, the number of the line where it begins.
+    """
+
+    columns: list[str]
+    records: list[dict[str, str]]
+    lines: list[int]
+
+
 def read_cells(
     path: Path,
     *,
@@ -128,7 +144,7 @@ def read_cells(
     encoding: str = "utf-8-sig",
     overlong: list[int] | None = None,
     whole_lines: bool = False,
-) -> tuple[list[str], list[dict[str, str]]]:
+) -> Cells:
     """The columns of a CSV file, and its rows as text; a cell that is missing at a row's end is empty.
 
     Args:
@@ -149,21 +165,19 @@ def read_cells(
             text = file.read()
         if whole_lines:
             text = text[: text.rfind("\n") + 1]
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter, strict=True)
-        columns = [column.strip() for column in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        records = [{column: _as_text(cell) for column, cell in record.items()} for record in reader]
+        (_, header), *rows = list(_numbered_rows(text, delimiter)) or [(1, [])]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = str(error).replace("unexpected end of data", "a quote is not closed")
         raise RecordError(f"{path}: not a readable CSV file ({said}); {remedy}") from error
     _check_text(path, text, remedy, must_end=overlong is None)
-    for line, record in enumerate(records, start=2):
-        if None in record:
-            if overlong is None:
-                raise RecordError(f"{path} line {line}: more cells than columns; {remedy}")
-            overlong.append(line)
-            del record[None]
-    return columns, records
+    columns = [column.strip() for column in header]
+    for line in [line for line, cells in rows if len(cells) > len(columns)]:
+        if overlong is None:
+            raise RecordError(f"{path} line {line}: more cells than columns; {remedy}")
+        overlong.append(line)
+    empty = dict.fromkeys(columns, "")
+    records = [empty | dict(zip(columns, map(_as_text, cells), strict=False)) for _, cells in rows]
+    return Cells(columns, records, [line for line, _ in rows])
 
 
 def scan_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -197,11 +211,19 @@ def one_letter_away(a: str, b: str) -> bool:
     return len(long) - len(short) == 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
 
 
-def _as_text(cell: Any) -> Any:
-    """A cell without the apostrophe that keeps spreadsheets from calculating; surplus cells as they are."""
-    if isinstance(cell, str) and cell.startswith("'") and cell.lstrip("'").startswith(FORMULA_STARTS):
-        return cell[1:]
-    return cell
+def _numbered_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows, each with the number of the line where it begins; empty lines are none."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    first = 1
+    for cells in reader:
+        if cells:
+            yield first, cells
+        first = reader.line_num + 1
+
+
+def _as_text(cell: str) -> str:
+    """A cell without the apostrophe that keeps spreadsheets from calculating."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA_STARTS) else cell
 
 
 def _check_text(path: Path, text: str, remedy: str, *, must_end: bool) -> None:
