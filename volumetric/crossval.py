@@ -125,9 +125,8 @@ def crossval(
     )
     recipe = recipe_of(manifest)
     with locked(out) if only is None else nullcontext():
-        if fresh:  # not before all that can be wrong has been read
-            pairs = [row for row in manifest.rows if not is_anatomy(row, config)]
-            read_pairs(pairs, config, Path(cache), title="reading")
+        if fresh:
+            _read_all(manifest, config, Path(cache))  # before anything is deleted
             _delete_folds(out)
         if not settings.began(out):
             settings.begin(out)
@@ -176,13 +175,8 @@ def _divided(
     anatomies = [replace(row, split="train", fold="") for row in manifest.rows if is_anatomy(row, config)]
     pairs = tuple(row for row in manifest.rows if not is_anatomy(row, config))
     require_images(manifest, pairs, config)
-    if folds is not None or not _have_folds(pairs, manifest.name):
+    if folds is not None or not _have_folds(pairs, manifest.name, stratify):
         pairs = split_rows(pairs, num_folds=_num_folds(pairs, folds), seed=seed, stratify=stratify)
-    elif stratify:
-        raise CrossvalError(
-            f"{manifest.name}: its column `fold` divides the pairs, and --stratify would change nothing; leave it out, "
-            "or give --folds to divide anew"
-        )
     names = _fold_names(pairs, manifest.name, least=2 + validation)
 
     parts = []
@@ -199,15 +193,21 @@ def _num_folds(pairs: Sequence[ManifestRow], folds: Folds) -> int:
     return len({row.subject_id for row in pairs}) if folds == "subject" else folds
 
 
-def _have_folds(pairs: Sequence[ManifestRow], manifest: str) -> bool:
-    """True where the manifest's column is taken; one that is filled in part is refused."""
+def _have_folds(pairs: Sequence[ManifestRow], manifest: str, stratify: Sequence[str]) -> bool:
+    """True where the manifest's column is taken; one that is filled in part is refused, and strata beside it."""
     without = [row.name for row in pairs if not row.fold]
     if without and len(without) < len(pairs):
         raise CrossvalError(
             f"{manifest}: {len(without)} of {len(pairs)} pairs have no fold ({', '.join(without[:3])}); fill the "
             "column, or give --folds to divide anew"
         )
-    return bool(pairs) and not without
+    have = bool(pairs) and not without
+    if have and stratify:
+        raise CrossvalError(
+            f"{manifest}: its column `fold` divides the pairs, and --stratify would change nothing; leave it out, or "
+            "give --folds to divide anew"
+        )
+    return have
 
 
 def _fold_names(rows: Sequence[ManifestRow], manifest: str, *, least: int) -> list[str]:
@@ -259,6 +259,10 @@ def _do(fold: _Fold, config: RunConfig, *, segmentation: bool, jobs: int | None)
         segmentation=segmentation,
         jobs=jobs,
     )
+
+
+def _read_all(manifest: Manifest, config: RunConfig, cache: Path) -> None:
+    read_pairs([row for row in manifest.rows if not is_anatomy(row, config)], config, cache, title="reading")
 
 
 def _delete_folds(out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,6 +107,26 @@ def masked_subject(raw: RawSubject) -> Subject:
     given_name = str(raw.row.paths.get("mask", ""))
     mask = brain_mask(source, raw.labels.get("mask"), name=str(raw.row.path(first)), given_name=given_name)
     return Subject(raw.row, raw.images, raw.labels, mask=mask)
+
+
+def check_distinct(sha256: Mapping[str, str], contrasts: Iterable[str], *, name: str) -> None:
+    """Check that no contrast of a subject is a copy of another.
+
+    Args:
+        sha256: of the file of each column.
+        contrasts: the columns to compare.
+        name: of the subject, for the message.
+
+    Raises:
+        SubjectError: naming the subject and the two.
+    """
+    owners: dict[str, str] = {}
+    for contrast in contrasts:
+        first = owners.setdefault(sha256[contrast], contrast)
+        if first != contrast:
+            raise SubjectError(
+                f"subject {name}: the files of `{first}` and `{contrast}` are equal byte for byte; correct one"
+            )
 
 
 def check_one_grid(images: Mapping[str, Image], *, name: str) -> None:

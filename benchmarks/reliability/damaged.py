@@ -162,7 +162,7 @@ def _manifest(case: Case, inputs: Inputs, folder: Path) -> str:
     file.write_bytes(changes.manifest(text, case.change, case.value, case.rng, case.column))
     ended = run([*_infer(inputs), file, "--out", folder / "out"], limit_s=LIMIT_S)
     outside = {path.name for path in folder.iterdir()} - {"out", "damaged.csv"}
-    return problem_of(ended, ["damaged.csv", "subject", "p0", "p3"]) or (
+    return problem_of(ended, ["damaged.csv", "subject ", "p0", "p3", changes.LONG[:50]]) or (
         f"wrote outside --out: {outside}" if outside else ""
     )
 

@@ -14,10 +14,10 @@ from volumetric.config.preparation import PreparationConfig
 from volumetric.config.resolve import resolve_as
 from volumetric.evaluation.evaluate import evaluate
 from volumetric.imaging.geometry import displacement_mm, inverse, mask_points, same_space
-from volumetric.imaging.nifti import read_image, read_labels, write_image
+from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.imaging.registration import random_moves, read_transform
 from volumetric.learning.train import train
-from volumetric.manifest import ManifestRow, read_manifest, write_manifest
+from volumetric.manifest import ManifestError, ManifestRow, read_manifest, write_manifest
 from volumetric.model.folder import load_model
 from volumetric.outputs import OutputError, hash_bytes
 from volumetric.preparation import task as task_module
@@ -291,3 +291,41 @@ def test_a_damaged_settings_file_is_one_sentence(one_prepared):
     assert isinstance(result.exception, RecordError)
     assert "settings.json" in str(result.exception)
     assert "--fresh" in str(result.exception)
+
+
+def test_attack_9_damaged_raw_scans_cost_one_sentence_each_and_the_rest_is_done(tmp_path, monkeypatch):
+    """A constant T2w ended the whole batch with the traceback of ITK."""
+    monkeypatch.setattr("volumetric.imaging.registration.LEVELS_MM", (4.0,))
+    t1w, t2w = brain_pair(0, shape=(21, 27, 19))
+    far = t2w.affine + np.outer([900, 0, 0, 0], [0, 0, 0, 1])
+    cases = {
+        "constant": (t1w, t2w.with_array(t2w.array * 0 + 7)),
+        "copy": (t1w, t1w),
+        "apart": (t1w, Image(t2w.array, far)),
+        "last": (t1w, t2w),
+    }
+    rows = []
+    for name, images in cases.items():
+        paths = {c: tmp_path / name / f"{c}.nii.gz" for c in ("t1w", "t2w")}
+        for path, image in zip(paths.values(), images, strict=True):
+            write_image(path, image)
+        rows.append(ManifestRow(name, paths=paths))
+    write_manifest(tmp_path / "raw.csv", rows)
+    done = prepare([tmp_path / "raw.csv"], tmp_path / "out", quick(), jobs=1)
+    assert {outcome.name: outcome.status for outcome in done.outcomes} == dict.fromkeys(cases, "failed") | {
+        "last": "ok"
+    }
+    errors = {outcome.name: outcome.error for outcome in done.outcomes}
+    assert errors["constant"] == "subject constant: `t2w`: every voxel is 7; this is no scan, name another"
+    assert errors["copy"] == "subject copy: the files of `t1w` and `t2w` are equal byte for byte; correct one"
+    assert "check that both are of this subject" in errors["apart"]
+
+
+def test_attack_7_fresh_deletes_nothing_where_no_subject_has_its_files(one_prepared, tmp_path):
+    _, folder = one_prepared
+    before = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("subject_id,t1w\na_b,none.nii.gz\nc,none.nii.gz\n")
+    with pytest.raises(ManifestError, match=r"subject a_b: the `t1w` file .*none\.nii\.gz does not exist"):
+        prepare([wrong], folder.parent, quick(), fresh=True)
+    assert {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()} == before

@@ -58,3 +58,11 @@ def test_signal_to_noise_of_known_noise():
     mask = np.ones(array.shape, bool)
     assert signal_to_noise(Image(array, np.eye(4)), mask) == pytest.approx(np.median(array) / 4, rel=0.03)
     assert signal_to_noise(Image(np.ones((5, 6, 7), np.float32), np.eye(4)), mask[:5, :6, :7]) == np.inf
+
+
+def test_attack_9_the_noise_of_voxels_near_the_largest_float_is_finite():
+    values = np.random.default_rng(0).normal(300, 3, (9, 8, 7)).astype(np.float32)
+    mask = np.ones(values.shape, bool)
+    expected = signal_to_noise(Image(values, np.eye(4)), mask)
+    values[4, 4, 4] = 3e38
+    assert signal_to_noise(Image(values, np.eye(4)), mask) == pytest.approx(expected, rel=0.05)

@@ -23,6 +23,7 @@ from volumetric.imaging.geometry import (
     widened,
     with_spacing,
 )
+from volumetric.imaging.itk import named_failure
 from volumetric.imaging.mask import BrainMask, MaskRule, brain_mask
 from volumetric.imaging.nifti import Image
 from volumetric.imaging.registration import Matrix, register
@@ -116,6 +117,20 @@ def align(
     warnings = tuple(f"the {contrast} {text}" for contrast, image in images.items() for text in image.warnings)
     for contrast, image in images.items():
         check_voxels(image, name=f"subject {name}: `{contrast}`")
+        _check_varies(image, name=f"subject {name}: `{contrast}`")
+    with named_failure(f"subject {name}"):
+        return _align(images, reference, recipe, given, template, name, warnings)
+
+
+def _align(
+    images: Mapping[str, Image],
+    reference: str,
+    recipe: PreparationConfig,
+    given: Image | None,
+    template: Image | None,
+    name: str,
+    warnings: tuple[str, ...],
+) -> Alignment:
     scan = images[reference]
     brain = brain_mask(scan, given, name=f"subject {name}: `{reference}`")
     corrected = {reference: _corrected(scan, brain.array, recipe, name=f"subject {name}: `{reference}`")}
@@ -189,6 +204,12 @@ def check_voxels(image: Image, *, name: str) -> None:
             f"{name} has voxels of {' x '.join(f'{s:.3g}' for s in sides)} mm, expected {low:g} to {high:g} mm a side; "
             "check the header (is it in meters or microns?), or give a scan with thinner slices"
         )
+
+
+def _check_varies(image: Image, *, name: str) -> None:
+    low, high = float(image.array.min()), float(image.array.max())
+    if low == high:
+        raise AlignmentError(f"{name}: every voxel is {low:g}; this is no scan, name another")
 
 
 def _corrected(image: Image, mask: NDArray[np.bool_], recipe: PreparationConfig, *, name: str) -> Image:

@@ -1,4 +1,4 @@
-"""Volumes as SimpleITK images, and the number of its threads."""
+"""Volumes as SimpleITK images, the number of its threads, and its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
+from volumetric.machine import is_out_of_memory
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 """World axes of NIfTI to those of ITK, and back."""
@@ -27,6 +29,32 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+class ItkError(InputError):
+    """Scans that ITK cannot work on."""
+
+
+@contextmanager
+def named_failure(name: str) -> Iterator[None]:
+    """Turn an error of ITK, which has pages of types and addresses, into one sentence.
+
+    Args:
+        name: of the scans, in the sentence.
+
+    Raises:
+        ItkError: with the last line of what ITK said.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "SimpleITK" not in str(error) or is_out_of_memory(error):
+            raise
+        reason = str(error).strip().splitlines()[-1]
+        raise ItkError(
+            f"{name}: ITK cannot work on these scans ({reason}); open them, and leave out or convert again what is "
+            "damaged"
+        ) from error
 
 
 def to_sitk(array: NDArray[np.float32], space: Space, size: tuple[int, int, int] | None = None) -> sitk.Image:

@@ -20,6 +20,7 @@ from volumetric.machine import memory_bytes
 from volumetric.manifest import ManifestError, ManifestRow
 from volumetric.model.units import measure_sources
 from volumetric.outputs import hash_file, hash_json, versions
+from volumetric.subject import check_distinct
 from volumetric.transforms.errors import unwrapped_errors
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def _read_pair(row: ManifestRow, config: RunConfig, cache: Path) -> TrainingPair
     contrasts = tuple(name for name in (*config.task.sources, config.task.target) if name not in missing)
     normalization = config.intensity.source_normalization
     sha256 = {column: hash_file(row.path(column)) for column in (*contrasts, "mask") if column in row.paths}
+    check_distinct(sha256, contrasts, name=row.name)
     key = hash_json(
         {"recipe": RECIPE, "contrasts": contrasts, "spacing_mm": config.space.spacing_mm, "mask": config.mask.kind}
         | {"files": sha256, "versions": versions()}

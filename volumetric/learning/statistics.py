@@ -49,6 +49,14 @@ class CohortStatistics:
         )
 
 
+def intensities_of(pair: TrainingPair, contrast: str) -> PooledIntensities:
+    """The in-mask intensities of one contrast of a subject, in reference units, on the scan's own grid."""
+    own = PooledIntensities()
+    total, squares = pair.sums(contrast).tolist()
+    own.merge(pair.histogram(contrast), total, squares)
+    return own
+
+
 IntensitiesOfSubjects = Mapping[str, Callable[[], Iterable[PooledIntensities]]]
 """By contrast, the intensities of one subject after another."""
 
@@ -84,7 +92,4 @@ def source_maps(subjects: IntensitiesOfSubjects, config: RunConfig) -> tuple[Aff
 
 def _each(pairs: Sequence[TrainingPair], contrast: str) -> Iterator[PooledIntensities]:
     for pair in (pair for pair in pairs if contrast not in pair.missing):
-        own = PooledIntensities()
-        total, squares = pair.sums(contrast).tolist()
-        own.merge(pair.histogram(contrast), total, squares)
-        yield own
+        yield intensities_of(pair, contrast)

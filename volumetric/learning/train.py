@@ -19,6 +19,7 @@ from volumetric.config.resolve import as_yaml, resolve, with_defaults
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.learning.anatomies import label_maps_of_scans, read_anatomies
+from volumetric.learning.doubts import warn_of_doubts
 from volumetric.learning.labels import check_label_maps, label_classes
 from volumetric.learning.loop import TrainingCohort, run_training
 from volumetric.learning.lr_range import lr_range_test
@@ -186,6 +187,7 @@ def _read_cohort(manifest: Manifest, config: RunConfig, out: Path, base: Model |
         train_pairs = [replace(pair, anatomy=own.get(pair.name)) for pair in train_pairs]
     anatomies = read_anatomies(labeled, config, cache) if labeled else []
     val_pairs = read_pairs(manifest.split("val"), config, cache, title="reading val")
+    warn_of_doubts([*train_pairs, *val_pairs], config)
     classes = base.spec.label_classes if base else label_classes(config)
     check_label_maps([*train_pairs, *val_pairs], classes)
     subjects = intensities(train_pairs, anatomies, config)

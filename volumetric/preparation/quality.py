@@ -96,7 +96,8 @@ def signal_to_noise(image: Image, mask: NDArray[np.bool_]) -> float:
         inside = np.moveaxis(mask, axis, 0)
         inside = inside[:-2] & inside[1:-1] & inside[2:]
         if inside.any():
-            noise.append(np.median(np.abs(along[:-2] - 2 * along[1:-1] + along[2:])[inside]) * 1.4826 / np.sqrt(6))
+            before, here, after = (along[k : k + len(inside)][inside].astype(np.float64) for k in range(3))
+            noise.append(np.median(np.abs(before - 2 * here + after)) * 1.4826 / np.sqrt(6))
     lowest = float(min(noise, default=0.0))
     return float(np.median(image.array[mask])) / lowest if lowest else float("inf")
 

@@ -15,6 +15,7 @@ from volumetric.errors import InputError
 from volumetric.figures.alignment import ImageColumn, alignment_figure
 from volumetric.imaging.alignment import Alignment, align
 from volumetric.imaging.geometry import flips_to_ras, moved, same_space
+from volumetric.imaging.itk import named_failure
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.imaging.registration import write_transform
 from volumetric.imaging.resample import resample
@@ -24,7 +25,7 @@ from volumetric.preparation.quality import Assessment, measure
 from volumetric.records.preparation import SIDECAR, PreparationSidecar, Quality
 from volumetric.records.table import SessionKey
 from volumetric.simulation.template import load_template_t1w
-from volumetric.subject import RawSubject, read_raw_subject
+from volumetric.subject import RawSubject, check_distinct, read_raw_subject
 
 
 class PreparationError(InputError):
@@ -73,13 +74,16 @@ class PreparationTask:
     def compute(self, item: ManifestRow, loaded: RawSubject) -> _PreparedSubject:
         template = _template() if self.config.grid.space == "mni" else None
         scan = loaded.images[self.config.reference]
+        check_distinct(loaded.sha256, loaded.images, name=item.name)
         _check_labels(loaded, self.config.reference)
         alignment = align(
             loaded.images, self.config, given=loaded.labels.get("mask"), template=template, name=item.name
         )
+        with named_failure(f"subject {item.name}"):
+            quality = measure(loaded, alignment, self.config)
         return _PreparedSubject(
             alignment=alignment,
-            quality=measure(loaded, alignment, self.config),
+            quality=quality,
             labels={name: _prepared_label(label, alignment) for name, label in loaded.labels.items() if name != "mask"},
             unregistered={
                 contrast: resample(loaded.images[contrast].array, loaded.images[contrast].space, scan.space)

@@ -165,16 +165,17 @@ def read_cells(
             text = file.read()
         if whole_lines:
             text = text[: text.rfind("\n") + 1]
-        (_, header), *rows = list(_numbered_rows(text, delimiter)) or [(1, [])]
+        (_, header), *rows = _numbered_rows(text, delimiter) or [(1, [])]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = str(error).replace("unexpected end of data", "a quote is not closed")
         raise RecordError(f"{path}: not a readable CSV file ({said}); {remedy}") from error
     _check_text(path, text, remedy, must_end=overlong is None)
     columns = [column.strip() for column in header]
-    for line in [line for line, cells in rows if len(cells) > len(columns)]:
-        if overlong is None:
-            raise RecordError(f"{path} line {line}: more cells than columns; {remedy}")
-        overlong.append(line)
+    too_long = _longer(rows, len(columns))
+    if overlong is not None:
+        overlong += too_long
+    elif too_long:
+        raise RecordError(f"{path} line {too_long[0]}: more cells than columns; {remedy}")
     empty = dict.fromkeys(columns, "")
     records = [empty | dict(zip(columns, map(_as_text, cells), strict=False)) for _, cells in rows]
     return Cells(columns, records, [line for line, _ in rows])
@@ -211,14 +212,20 @@ def one_letter_away(a: str, b: str) -> bool:
     return len(long) - len(short) == 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
 
 
-def _numbered_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _numbered_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """The rows, each with the number of the line where it begins; empty lines are none."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    first = 1
+    rows, first = [], 1
     for cells in reader:
         if cells:
-            yield first, cells
+            rows.append((first, cells))
         first = reader.line_num + 1
+    return rows
+
+
+def _longer(rows: Sequence[tuple[int, list[str]]], num_columns: int) -> list[int]:
+    """The lines of rows with more cells than columns."""
+    return [line for line, cells in rows if len(cells) > num_columns]
 
 
 def _as_text(cell: str) -> str:
