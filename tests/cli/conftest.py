@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -19,4 +20,6 @@ def volumetric(monkeypatch, capsys):
         said = capsys.readouterr()
         return subprocess.CompletedProcess(command, ended.value.code or 0, said.out, said.err)
 
-    return run
+    level = logging.getLogger("volumetric").level
+    yield run
+    logging.getLogger("volumetric").setLevel(level)

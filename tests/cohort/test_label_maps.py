@@ -274,7 +274,7 @@ def test_a_brain_of_a_few_voxels_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"table": "aseg"}, r"no table `aseg`; there are freesurfer, three_tissues"),
+        ({"table": "aseg"}, r"no table `aseg`; there are freesurfer, freesurfer_tumor, three_tissues"),
         ({"region": "face"}, r"--region face: expected brain or head"),
         ({"anatomies": None, "region": "head"}, r"give their folder with --anatomies"),
         ({"anatomies": None, "table": "three_tissues"}, r"give their folder with --anatomies"),

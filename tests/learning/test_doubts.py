@@ -24,6 +24,7 @@ def pairs_of(tmp_path):
 def test_attack_1_swapped_columns_are_one_warning_with_the_subjects(tmp_path, pairs_of, tiny_config, caplog):
     manifest = write_cohort(tmp_path / "cohort", ["train"] * 3)
     pairs = pairs_of(manifest, tiny_config)
+    caplog.clear()
     warn_of_doubts(pairs, tiny_config)
     assert not caplog.records
     for name in ("p0", "p2"):

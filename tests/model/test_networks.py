@@ -149,7 +149,14 @@ def lattice_peak(network, side=64):
     return max(peaks)
 
 
-@pytest.mark.parametrize("config", TINY.values(), ids=TINY)
+SLOW = ("seed_unet", "spade", "swinunetr")
+"""A quarter to half a minute each to train."""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(config, id=name, marks=[pytest.mark.reliability] * (name in SLOW)) for name, config in TINY.items()],
+)
 def test_a_trained_network_shows_no_peak_at_its_upsampling_frequencies(config):
     torch.manual_seed(2)
     sizes = {"side": 64, "steps": 3} if config.stride == 32 else {}

@@ -6,7 +6,7 @@ from volumetric.simulation.tissues import NAMES, NUMBER
 
 
 def test_every_shipped_table_can_be_read_and_knows_the_air():
-    assert shipped_tables() == ["freesurfer", "three_tissues"]
+    assert shipped_tables() == ["freesurfer", "freesurfer_tumor", "three_tissues"]
     for name in shipped_tables():
         assert read_label_table(name).tissue_of[0] == "air"
 
@@ -38,6 +38,9 @@ def test_unknown_labels_are_listed_with_the_file():
         ("cortex: [-1]", "label -1 of `cortex`: expected 0 to 65535"),
         ("cortex: [70000]", "label 70000"),
         ("cortex: [[", "not valid YAML"),
+        ("cortex: three", "expected lines"),
+        ("extends: [1]", r"extends: no table `\[1\]`"),
+        ("extends: freesurfr", "extends: no table `freesurfr`; there are freesurfer"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path, text, problem):
@@ -50,7 +53,9 @@ def test_a_wrong_table_is_one_sentence(tmp_path, text, problem):
 
 
 def test_a_table_that_is_not_there_names_those_that_are():
-    with pytest.raises(LabelTableError, match="no table `freesurfr`; there are freesurfer, three_tissues"):
+    with pytest.raises(
+        LabelTableError, match="no table `freesurfr`; there are freesurfer, freesurfer_tumor, three_tissues"
+    ):
         read_label_table("freesurfr")
 
 
@@ -59,3 +64,18 @@ def test_a_table_of_ones_own_is_read(tmp_path):
     path.write_text("air: [0]\ncortex: [1, 2]\n")
     assert read_label_table(path).tissue_of == {0: "air", 1: "cortex", 2: "cortex"}
     assert NUMBER["air"] == 0
+
+
+def test_a_tumor_map_is_laid_over_a_label_map():
+    table = read_label_table("freesurfer_tumor")
+    labels, tumor = np.array([2, 3, 2, 2, 0]), np.array([0, 0, 1, 2, 4])
+    laid_over = np.where(tumor > 0, 600 + tumor, labels)
+    names = [NAMES[number] for number in table.tissues(laid_over, name="map")]
+    assert names == ["white_matter", "cortex", "necrosis", "edema", "tumor"]
+    assert read_label_table("freesurfer").tissue_of.items() < table.tissue_of.items()
+
+
+def test_a_table_of_ones_own_may_move_labels_of_the_one_it_extends(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: three_tissues\nedema: [4]\nfluid: [2]\n")
+    assert read_label_table(path).tissue_of == {0: "air", 1: "fluid", 2: "fluid", 3: "white_matter", 4: "edema"}

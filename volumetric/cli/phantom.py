@@ -19,7 +19,7 @@ def phantom(
         Path | None, typer.Option(help="Folder of label maps (.nii.gz, .nii) in place of one average brain.")
     ] = None,
     table: Annotated[
-        str, typer.Option(help="Tissues of the labels: freesurfer, three_tissues, or a YAML file.")
+        str, typer.Option(help="Tissues of the labels: freesurfer, freesurfer_tumor, three_tissues, or a YAML file.")
     ] = "freesurfer",
     region: Annotated[MaskKind, typer.Option(help="What the scans hold; the mask is the brain's.")] = "brain",
     preview: Annotated[

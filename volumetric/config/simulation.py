@@ -10,7 +10,7 @@ from volumetric.config.section import Probability, Section
 class SimulationConfig(Section):
     """Ranges of simulated pairs; each `_probability` is that of a pair."""
 
-    table: str = Field("freesurfer", description="label -> tissue: freesurfer, three_tissues, or a YAML file")
+    table: str = Field("freesurfer", description="label -> tissue: a shipped table, or a YAML file")
     deformation: float = Field(1, ge=0, le=2, description="factor on pose, size and warp; 0 keeps each anatomy's shape")
     lesion_probability: Probability = Field(0.5, description="white-matter lesions")
     tumor_probability: Probability = Field(0.2, description="a tumor with edema, or a cavity")

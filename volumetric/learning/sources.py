@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class SimulatedSource:
         whole = (self._simulation.overview.source / self._median).numpy()[None]
         self._measured = measure_sources(spec.source_normalization, spec.sources, whole, brain)
 
-    def __call__(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, patch: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The patch with another `source (1, I, J, K)`; the affine of its `target` says where it lies in the pair."""
         target, mask = patch["target"], patch["mask"]
         start = target.affine[:3, 3].numpy()

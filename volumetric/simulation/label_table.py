@@ -1,4 +1,4 @@
-"""Tables from the labels of a segmentation to tissues: YAML, `tissue: [labels]`."""
+"""Tables from the labels of a segmentation to tissues: YAML, `tissue: [labels]`, and `extends: table` to add to one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from volumetric.simulation.tissues import NUMBER
 from volumetric.subject import HIGHEST_LABEL
 
 LESION = "white_matter_lesion"
+_EXPECTED = "expected lines `tissue: [labels]`, as in `cortex: [3, 42]`"
 _FOLDER = Path(__file__).parent / "tables"
-_ENTRIES = TypeAdapter(dict[str, list[int]])
+_ENTRIES = TypeAdapter(dict[str, list[int] | str])
 
 
 class LabelTableError(InputError):
@@ -85,15 +86,26 @@ def read_label_table(name: str | Path) -> LabelTable:
     try:
         entries = _ENTRIES.validate_python(load_yaml(path.read_text(encoding="utf-8"), str(path)))
     except (ValidationError, UnicodeDecodeError, OSError) as error:
-        raise LabelTableError(f"{path}: expected lines `tissue: [labels]`, as in `cortex: [3, 42]`") from error
-    return LabelTable(str(name), _tissue_of(entries, path))
+        raise LabelTableError(f"{path}: {_EXPECTED}") from error
+    base = entries.pop("extends", None)
+    tissue_of = {} if base is None else _shipped_table(base, path)
+    return LabelTable(str(name), tissue_of | _tissue_of(entries, path))
 
 
-def _tissue_of(entries: Mapping[str, list[int]], path: Path) -> dict[int, str]:
+def _shipped_table(name: str | list[int], path: Path) -> dict[int, str]:
+    """What a table extends."""
+    if isinstance(name, list) or name not in shipped_tables():
+        raise LabelTableError(f"{path}: extends: no table `{name}`; there are {', '.join(shipped_tables())}")
+    return dict(read_label_table(name).tissue_of)
+
+
+def _tissue_of(entries: Mapping[str, list[int] | str], path: Path) -> dict[int, str]:
     tissue_of: dict[int, str] = {}
     for tissue, labels in entries.items():
         if tissue not in NUMBER:
             raise LabelTableError(f"{path}: no tissue `{tissue}`; there are {', '.join(NUMBER)}")
+        if isinstance(labels, str):
+            raise LabelTableError(f"{path}: {_EXPECTED}")
         for label in labels:
             if not 0 <= label <= HIGHEST_LABEL:
                 raise LabelTableError(f"{path}: label {label} of `{tissue}`: expected 0 to {HIGHEST_LABEL}")
