@@ -48,6 +48,15 @@ def test_openvino_computes_what_torch_computes_for_windows_of_any_shape(name):
         torch.testing.assert_close(run(windows), expected, atol=1e-4 * float(expected.std()), rtol=0)
 
 
+def test_processes_are_not_tied_to_the_same_core():
+    """Two processes of one thread each took as long as one: OpenVINO pinned both to core 0."""
+    run = openvino.OpenVINO(network(NETWORKS["unet, stem 2"]), 1, 8, None, "")
+    with torch.inference_mode():
+        run(torch.zeros(1, 1, 16, 16, 16))
+    (compiled,) = run._compiled.values()
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_issue_17_23_torch_gives_the_same_bytes_on_any_number_of_threads(name):
     """A convolution of one voxel is another library's on one thread than on several; so are the sums of a norm."""
