@@ -93,7 +93,7 @@ def read_label_table(name: str | Path) -> LabelTable:
 
 
 def _shipped_table(name: str | list[int], path: Path) -> dict[int, str]:
-    """What a table extends."""
+    """Tissues of the table that another extends."""
     if isinstance(name, list) or name not in shipped_tables():
         raise LabelTableError(f"{path}: extends: no table `{name}`; there are {', '.join(shipped_tables())}")
     return dict(read_label_table(name).tissue_of)
