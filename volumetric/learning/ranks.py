@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, cast
+from uuid import uuid4
 
 from volumetric.config.run import PatchConfig
 from volumetric.errors import InputError
@@ -19,12 +21,18 @@ from volumetric.machine import num_cores
 if TYPE_CHECKING:  # the command line is read before torch is imported
     from lightning_fabric import Fabric
     from torch import Tensor
+    from torch.distributed.distributed_c10d import Store
 
 GIVE_WAY_S = 3.0
 """Seconds that a rank waits before it speaks of an error that another may speak of; it is ended meanwhile."""
 
 START_S = 60.0
 """The same before the ranks have met: those that read the same files meet the same errors, some later than others."""
+
+PATIENCE = timedelta(days=1)
+"""Time that ranks wait for one another: the first subjects of a large cohort take hours to read."""
+
+_POLL_S = 0.05
 
 _LOST = ("closed by peer", "connection reset", "broken pipe", "gloo", "nccl")
 
@@ -51,6 +59,40 @@ def num_local_ranks() -> int:
 def is_restarted() -> bool:
     """True if `torchrun --max-restarts` started this process again after one was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def meet_ranks(backend: str) -> None:
+    """Start the group of the ranks of `torchrun`, under a new name at each start; of other ranks, do nothing.
+
+    torch 2.13 keeps its store over restarts, and in it the addresses of ranks that are gone: of 15 restarts 5 connected
+    to one of those, which fails or waits for `PATIENCE`. The machines count restarts differently, so rank 0 draws the
+    name and starts once all others have answered to it.
+
+    Args:
+        backend: `gloo` or `nccl`.
+    """
+    if num_ranks() == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    from torch.distributed.distributed_c10d import PrefixStore, init_process_group
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
+    own = uuid4().hex
+    if rank == 0:
+        name = own
+        store.set("name", name)
+        store.set(f"{name}/met", " ".join(store.get(f"{name}/{other}").decode() for other in range(1, world_size)))
+    else:
+        while not _is_met(store, name := store.get("name").decode(), own):
+            time.sleep(_POLL_S)
+    init_process_group(backend, store=PrefixStore(name, store), rank=rank, world_size=world_size, timeout=PATIENCE)
+
+
+def _is_met(store: Store, name: str, own: str) -> bool:
+    """True once rank 0 of this start, not of an earlier one, has read this rank's answer."""
+    store.set(f"{name}/{this_rank()}", own)
+    met = f"{name}/met"
+    return store.check([met]) and own in store.get(met).decode().split()
 
 
 def check_shares(patch: PatchConfig) -> None:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -26,7 +25,16 @@ from volumetric.learning.lr_range import lr_range_test
 from volumetric.learning.plan import PLAN_FILE, plan_run, values, write_plan
 from volumetric.learning.prepared import recipe_of, warn_of_quality
 from volumetric.learning.pretrained import in_units_of, started_from
-from volumetric.learning.ranks import RankError, check_shares, is_restarted, num_local_ranks, num_ranks, this_rank
+from volumetric.learning.ranks import (
+    PATIENCE,
+    RankError,
+    check_shares,
+    is_restarted,
+    meet_ranks,
+    num_local_ranks,
+    num_ranks,
+    this_rank,
+)
 from volumetric.learning.reading import read_pairs
 from volumetric.learning.rows import divided, require_images, training_rows
 from volumetric.learning.statistics import intensities, pool, source_maps
@@ -239,8 +247,8 @@ def _fabric(config: RunConfig) -> Fabric:
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if device.type == "cuda" else "32-true"
-    # Statistics of a norm are shared by `Optimization`; the first subjects of a large cohort take hours to read.
-    several = DDPStrategy(broadcast_buffers=False, timeout=timedelta(days=1))
+    # Statistics of a norm are shared by `Optimization`.
+    several = DDPStrategy(broadcast_buffers=False, timeout=PATIENCE)
     fabric = Fabric(
         accelerator=device.type,
         devices=local,
@@ -248,6 +256,7 @@ def _fabric(config: RunConfig) -> Fabric:
         precision=precision,
         strategy=several if num_ranks() > 1 else "auto",
     )
+    meet_ranks("nccl" if device.type == "cuda" else "gloo")
     fabric.launch()
     return fabric
 
