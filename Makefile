@@ -13,6 +13,8 @@ MODEL    ?=
 SCAN     ?=
 TRUTH    ?=
 TESTS    ?=
+NAME     ?=
+ARGS     ?=
 PYTHON   ?= python3
 
 VENV := .venv
@@ -25,7 +27,7 @@ INFER_SPLIT = $(if $(filter %.csv,$(INPUT)),--split $(SPLIT))
 IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability reliability-sample fuzz test-scale lint docs sbom licenses audit bench clean
+.PHONY: help setup try demo data manifest prepare train infer evaluate report test weights browser reliability reliability-sample fuzz test-scale lint docs sbom licenses audit bench study clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +126,10 @@ bench: $(STAMP)  ## seconds and memory beside plain MONAI, as ratios; MODEL, SCA
 	$(RUN_IN)python benchmarks/inference.py --whole-volume $(if $(MODEL),--model $(MODEL)) $(if $(SCAN),--scan $(SCAN)) $(if $(TRUTH),--truth $(TRUTH))
 	$(RUN_IN)python benchmarks/evaluation.py
 	$(RUN_IN)python benchmarks/training.py
+
+study: $(STAMP)  ## a study of benchmarks/, as in: make study NAME=gray ARGS='prepared/manifest.csv --out runs/gray'
+	@test -f benchmarks/$(NAME).py || { echo "error: no study '$(NAME)' in benchmarks/, as in: make study NAME=gray ARGS=--help"; exit 2; }
+	$(RUN_IN)python benchmarks/$(NAME).py $(ARGS)
 
 clean:  ## remove the environment and caches; data/ and runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
