@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from volumetric.config.inference import InferenceOptions
@@ -177,25 +178,24 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure = new_figure(10, 5.5)
     grid = figure.subplots(len(DIRECTIONS), len(SHOWN), sharex=True, squeeze=False)
     for (i, direction), (j, metric) in product(enumerate(DIRECTIONS), enumerate(SHOWN)):
-        axes = grid[i, j]
-        own = [row for row in rows if row["direction"] == direction and row["truth"] == "scan"]
-        for k, size in enumerate(SIZES):
-            color, marker = f"C{k}", "os"[k]
-            cells = {name: _values(own, metric, size, name) for name in CONVERSIONS}
-            places = np.arange(len(cells)) + 0.2 * k - 0.1
-            axes.plot(places, [np.mean(values) for values in cells.values()], color=color, linewidth=1)
-            for place, values in zip(places, cells.values(), strict=True):
-                axes.plot([place] * len(values), values, marker, color=color, label=f"{size} x {size}", markersize=5)
-        axes.axhline(_values(own, metric, "no training", "cubic")[0], color="0.5", linestyle="--", label="cubic map")
-        if metric == "rmae":
-            errors = [_values(own, metric, "no training", name)[0] for name in CONVERSIONS[1:]]
-            axes.plot(range(1, len(CONVERSIONS)), errors, "kx", label="the conversion itself")
-        axes.set_title(f"{direction.replace('t1w', 'T1w').replace('t2w', 'T2w')}: {SHOWN[metric]}")
-        axes.set_xticks(range(len(CONVERSIONS)), CONVERSIONS)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), frameon=False)
+        _draw_panel(grid[i, j], [r for r in rows if (r["direction"], r["truth"]) == (direction, "scan")], metric)
+        grid[i, j].set_title(f"{direction.replace('t1w', 'T1w').replace('t2w', 'T2w')}: {SHOWN[metric]}")
+        grid[i, j].set_xticks(range(len(CONVERSIONS)), CONVERSIONS)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     save_png(figure, path, dpi=100)
+
+
+def _draw_panel(axes: Axes, rows: Sequence[Row], metric: str) -> None:
+    for k, size in enumerate(SIZES):
+        cells = [_values(rows, metric, size, name) for name in CONVERSIONS]
+        places = np.arange(len(cells)) + 0.2 * k - 0.1
+        axes.plot(places, [np.mean(values) for values in cells], color=f"C{k}", linewidth=1)
+        dots = [(place, value) for place, values in zip(places, cells, strict=True) for value in values]
+        axes.plot(*zip(*dots, strict=True), "os"[k], color=f"C{k}", label=f"{size} x {size}", markersize=5)
+    axes.axhline(_values(rows, metric, "no training", "cubic")[0], color="0.5", linestyle="--", label="cubic map")
+    if metric == "rmae":
+        errors = [_values(rows, metric, "no training", name)[0] for name in CONVERSIONS[1:]]
+        axes.plot(range(1, len(CONVERSIONS)), errors, "kx", label="the conversion itself")
 
 
 def _values(rows: Sequence[Row], metric: str, size: object, conversion: str) -> list[float]:
@@ -218,7 +218,7 @@ def main() -> None:
     for number, row in enumerate(over_seeds(rows)):
         if number == 0:
             print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
-        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
+        print("| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
 
 
 if __name__ == "__main__":
