@@ -146,13 +146,15 @@ def hash_json(content: object) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process, so that two commands never write into it at once.
 
-    A folder that is empty in the end is removed: a command that failed before it wrote leaves nothing.
+    A folder that is empty in the end is removed, with the folders above that were made for it: a command that failed
+    before it wrote leaves nothing.
 
     Raises:
         OutputError: another process holds it, or it cannot be made or written.
     """
     lock = FileLock(folder / ".lock")
     try:
+        made = [folder, *(above for above in folder.parents if not above.exists())]
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -170,7 +172,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
         (folder / ".lock").unlink(missing_ok=True)
         with suppress(OSError):
-            folder.rmdir()  # succeeds only where nothing was written
+            for empty in made:
+                empty.rmdir()  # succeeds only where nothing was written
 
 
 def _remove_litter(folder: Path) -> None:
