@@ -103,6 +103,8 @@ def evaluate(
         training = pool_training(manifest.split("train"), *contrasts)
         settings = ScoringSettings(*contrasts, _data_range(folder, training), prediction_scale, segmentation)
         task = ScoringTask(folder.match(rows), training, settings, torch_device, out, fresh)
+        place = folder.folder
+        del folder  # with the table and sidecars of all subjects
         outcomes = spread.run(
             task,
             rows,
@@ -127,13 +129,11 @@ def evaluate(
             return Evaluation(outcomes, (), [])
         outcomes = _without_swaps(rows, outcomes)
         scores = [
-            row
-            for subject, outcome in zip(rows, outcomes, strict=True)
-            for row in _rows(subject, outcome, folder.folder)
+            row for subject, outcome in zip(rows, outcomes, strict=True) for row in _rows(subject, outcome, place)
         ]
         table = ScoreTable(tuple(MEASURED), tuple(covariates), tuple(scores))
         info = EvaluationInfo(
-            predictions=os.path.relpath(folder.folder, out),
+            predictions=os.path.relpath(place, out),
             source=settings.source,
             target=settings.target,
             split=split,
