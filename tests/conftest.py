@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from volumetric.cli import main
 from volumetric.cohort.phantom import PhantomTask
 from volumetric.config.resolve import resolve
 from volumetric.imaging.geometry import Space
@@ -140,6 +143,24 @@ def write_heads(folder: Path, splits: list[str]) -> Path:
         rows.append(ManifestRow(f"h{number}", split=split, paths=paths))
     write_manifest(folder / "heads.csv", rows)
     return folder / "heads.csv"
+
+
+@pytest.fixture
+def volumetric(monkeypatch, capsys):
+    """The command line without a process of its own, which takes seconds to import torch; log lines are in `caplog`."""
+
+    def run(*arguments):
+        command = ["volumetric", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(command, ended.value.code or 0, said.out, said.err)
+
+    level = logging.getLogger("volumetric").level
+    yield run
+    logging.getLogger("volumetric").setLevel(level)
 
 
 @pytest.fixture(scope="session")

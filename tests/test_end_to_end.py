@@ -1,8 +1,6 @@
 """From nothing to a table of scores through the real command line and a shipped configuration."""
 
 import csv
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -11,19 +9,24 @@ import pytest
 from tests.conftest import TINY
 
 
-def volumetric(*arguments):
-    command = [sys.executable, "-m", "volumetric", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result
+@pytest.fixture
+def done(volumetric):
+    """Output of a command that ends well."""
+
+    def run(*arguments):
+        result = volumetric(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
 
 
-def test_phantom_train_infer_evaluate_compare_report(tmp_path):
+def test_phantom_train_infer_evaluate_compare_report(done, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
-    manifest = volumetric("phantom", "--out", data, "--subjects", 4, "--spacing-mm", 4).stdout.strip()
-    volumetric("train", manifest, "--config", TINY, "--out", run)
-    volumetric("infer", manifest, "--split", "test", "--model", run, "--out", run / "predictions")
-    shown = volumetric("evaluate", run / "predictions", manifest, "--out", run / "metrics").stdout
+    manifest = done("phantom", "--out", data, "--subjects", 4, "--spacing-mm", 4).strip()
+    done("train", manifest, "--config", TINY, "--out", run)
+    done("infer", manifest, "--split", "test", "--model", run, "--out", run / "predictions")
+    shown = done("evaluate", run / "predictions", manifest, "--out", run / "metrics")
     assert "sim001" in shown
     assert "inverted_histogram_match" in shown
     assert "1 scored" in shown
@@ -39,16 +42,16 @@ def test_phantom_train_infer_evaluate_compare_report(tmp_path):
     assert float(rows[0]["psnr_db"]) > 10
     assert 0 < float(rows[4]["dice"]) <= 1
     assert int(rows[6]["lesions_marked"]) >= int(rows[6]["lesions_lost"])
-    compared = volumetric("compare", run).stdout
+    compared = done("compare", run)
     assert "cubic" in compared
-    volumetric("report", run, "--viewer", "none")
+    done("report", run, "--viewer", "none")
     page = (run / "report.html").read_text()
     assert "sim001" in page
     assert "Relative MAE" in page
 
 
 @pytest.mark.real
-def test_real_scans_come_back_on_their_own_grids(real_scans, run_folder, tmp_path):
+def test_real_scans_come_back_on_their_own_grids(done, real_scans, run_folder, tmp_path):
     """LAS, LPS and RAS scans, one of them anisotropic and raw, through a tiny model."""
     scans = [
         real_scans / "ljubljana_ms/mni/patient19/t1w.nii.gz",
@@ -56,7 +59,7 @@ def test_real_scans_come_back_on_their_own_grids(real_scans, run_folder, tmp_pat
         real_scans / "ljubljana_ms/raw/patient04_study1/t1w.nii.gz",
     ]
     assert len({nib.aff2axcodes(nib.load(scan).affine) for scan in scans}) > 1
-    volumetric("infer", *scans, "--model", run_folder, "--out", tmp_path)
+    done("infer", *scans, "--model", run_folder, "--out", tmp_path)
     for scan, name in zip(scans, ("patient19", "case01483", "patient04study1"), strict=True):
         before, (path,) = nib.load(scan), tmp_path.rglob(f"sub-{name}_*T2w.nii.gz")
         after = nib.load(path)

@@ -78,9 +78,15 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
         with pytest.raises(OutputError, match="another process"), locked(tmp_path):
             pass
         holder.communicate("")
-    with locked(tmp_path / "empty"):
-        pass
-    assert not (tmp_path / "empty").exists()
+
+
+def test_a_folder_in_which_nothing_was_written_goes_with_those_made_for_it(tmp_path):
+    for wrote in (False, True):
+        with locked(tmp_path / "new" / "deep" / "empty"):
+            if wrote:
+                (tmp_path / "new" / "other").touch()
+        assert (tmp_path / "new").exists() == wrote
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["other"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +23,7 @@ from volumetric.errors import InputError, one_line
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of a cell that a spreadsheet takes for a formula; before them stands an apostrophe in what is written."""
 
+_ODD_BYTES = "backslashreplace"
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 _LITTER_AGE_S = 60
 
@@ -38,13 +39,20 @@ def write_bytes(path: Path, data: bytes) -> None:
         OutputError: a folder stands where the file belongs.
         OSError: it cannot be written; the error names it, and not the temporary file.
     """
+    with _replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once it is whole; errors as `write_bytes`."""
     if path.is_dir():
         raise OutputError(f"{path}: a folder stands where a file is to be written; rename or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -59,7 +67,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8 text; of a file name that is no UTF-8, the odd bytes are written as `\\udcXX`."""
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    write_bytes(path, text.encode(errors=_ODD_BYTES))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -76,22 +84,28 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequenc
     if not columns:
         rows = list(rows)
         columns = list(dict.fromkeys(key for row in rows for key in row))
-    write_text(path, _csv_text(rows, columns, header=True))
+    with _replacing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", _ODD_BYTES, newline="")
+        writer = _csv_writer(text, columns)
+        writer.writeheader()
+        writer.writerows(map(_cells, rows))
+        text.flush()
 
 
 def append_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Add rows to the CSV file that `write_csv` wrote with these columns, in one write; others see whole lines."""
-    with path.open("ab") as file:
-        file.write(_csv_text(rows, columns, header=False).encode(errors="backslashreplace"))
-
-
-def _csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, header: bool) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    return text.getvalue()
+    _csv_writer(text, columns).writerows(map(_cells, rows))
+    with path.open("ab") as file:
+        file.write(text.getvalue().encode(errors=_ODD_BYTES))
+
+
+def _csv_writer(text: TextIO, columns: Sequence[str]) -> csv.DictWriter[str]:
+    return csv.DictWriter(text, columns, restval="", lineterminator="\n")
+
+
+def _cells(row: Mapping[str, object]) -> dict[str, object]:
+    return {key: _cell(value) for key, value in row.items()}
 
 
 def _cell(value: object) -> object:
@@ -146,13 +160,15 @@ def hash_json(content: object) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process, so that two commands never write into it at once.
 
-    A folder that is empty in the end is removed: a command that failed before it wrote leaves nothing.
+    A folder that is empty in the end is removed, with the folders above that were made for it: a command that failed
+    before it wrote leaves nothing.
 
     Raises:
         OutputError: another process holds it, or it cannot be made or written.
     """
     lock = FileLock(folder / ".lock")
     try:
+        made = [folder, *(above for above in folder.parents if not above.exists())]
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -170,7 +186,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
         (folder / ".lock").unlink(missing_ok=True)
         with suppress(OSError):
-            folder.rmdir()  # succeeds only where nothing was written
+            for empty in made:
+                empty.rmdir()  # succeeds only where nothing was written
 
 
 def _remove_litter(folder: Path) -> None:
@@ -194,7 +211,8 @@ def _runs(process: int) -> bool:
 
 def without_folders(text: str, paths: Iterable[Path]) -> str:
     """A message in which these paths are file names alone: names of folders may be those of patients."""
-    for folder in sorted({str(path.parent) for path in paths}, key=len, reverse=True):
+    folders = {str(path).rpartition(os.sep)[0] for path in paths} - {""}
+    for folder in sorted(folders, key=len, reverse=True):
         text = text.replace(f"{folder}{os.sep}", "")
     return text
 

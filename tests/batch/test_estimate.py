@@ -1,12 +1,10 @@
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.batch.filling import SHAPES, Filling
 from tests.conftest import oblique_affine, write_raw_cohort
 from tests.preparation.test_prepare import QUICK
 from volumetric.batch import estimate as estimate_module
@@ -14,53 +12,11 @@ from volumetric.batch.estimate import DryRun, Estimate, Measurement
 from volumetric.batch.shards import Shard
 from volumetric.config.preparation import PreparationConfig
 from volumetric.config.resolve import resolve_as
-from volumetric.errors import InputError
 from volumetric.evaluation.evaluate import evaluate
 from volumetric.imaging.nifti import Image, write_image
 from volumetric.outputs import write_bytes
 from volumetric.preparation.prepare import prepare
 from volumetric.synthesis.infer import infer
-
-
-@dataclass(frozen=True)
-class Filling:
-    """Writes as many bytes as its image has voxels, holds 300 MB for it, and takes 0.3 s."""
-
-    scans: Path
-    out: Path
-    refused: tuple[str, ...] = ()
-
-    def name(self, item):
-        return item
-
-    def finished(self, item):
-        return item if (self.out / item).exists() else None
-
-    def recall(self, item):
-        return item
-
-    def inputs(self, item):
-        return {"t1w": self.scans / f"{item}.nii.gz"}
-
-    def into(self, out):
-        return replace(self, out=out)
-
-    def read(self, item):
-        if item in self.refused:
-            raise InputError(f"subject {item}: the voxels are bad; leave it out")
-        return item
-
-    def compute(self, item, loaded):
-        block = np.ones(300_000_000, np.uint8)
-        time.sleep(0.3)
-        return bytes(block[: np.prod(SHAPES[item])])
-
-    def write(self, item, result):
-        write_bytes(self.out / item, result)
-        return item
-
-
-SHAPES = {"a": (3, 4, 5), "b": (6, 7, 8), "c": (9, 10, 11), "d": (2, 3, 4), "bad": (3, 3, 3), "e": (12, 13, 14)}
 
 
 @pytest.fixture
@@ -140,8 +96,9 @@ def snapshot(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_verbs_write_nothing_in_a_dry_run(cohort, run_folder, tmp_path, in_this_process):
-    raw, predictions = write_raw_cohort(tmp_path / "raw", ["train", "test"]), tmp_path / "predictions"
+def test_verbs_write_nothing_in_a_dry_run(cohort, run_folder, tmp_path, in_this_process, monkeypatch):
+    monkeypatch.setattr("volumetric.imaging.registration.LEVELS_MM", (4.0,))
+    raw, predictions = write_raw_cohort(tmp_path / "raw", ["train", "test"], size=0.45), tmp_path / "predictions"
     (tmp_path / "raw" / "p1" / "t2w.nii.gz").unlink()
     infer([cohort], model=run_folder, split="test", out=predictions)
     recipe = resolve_as(PreparationConfig, None, QUICK)

@@ -97,7 +97,7 @@ def check_status(out, num_subjects, *, ended, stopped=(), running=(), on_the_way
     [(10, 2, (1,)), pytest.param(60, 7, (3, 6), marks=pytest.mark.reliability)],
 )
 def test_an_array_whose_tasks_are_killed_and_queued_again_ends_in_the_files_of_one_job(
-    run_folder, tmp_path, num_heads, num_tasks, killed
+    run_folder, volumetric, tmp_path, num_heads, num_tasks, killed
 ):
     one, folder = tmp_path / "one", tmp_path / "array"
     manifest = write_heads(tmp_path / "heads", ["test"] * num_heads)
@@ -125,15 +125,14 @@ def test_an_array_whose_tasks_are_killed_and_queued_again_ends_in_the_files_of_o
             assert process.wait() == (POISONED in Shard(task, num_tasks).positions(num_heads))
             ended.append(task)
             check_status(out, num_heads, ended=ended, stopped=stopped, on_the_way=len(stopped))
-    merge = [sys.executable, "-m", "volumetric", "merge", str(out)]
-    refused = subprocess.run(merge, capture_output=True, text=True, cwd=REPOSITORY)
+    refused = volumetric("merge", out)
     assert refused.returncode == 2
     assert f"run shards {', '.join(map(str, killed))} of {num_tasks} again, then merge" in refused.stderr
     for task in killed:
         assert slurm.submit(task, count=1).wait() == (POISONED in Shard(task, num_tasks).positions(num_heads))
     check_status(out, num_heads, ended=slurm.tasks)
     assert not (out / "predictions.csv").exists()
-    assert subprocess.run(merge, cwd=REPOSITORY).returncode == 1  # one is poisoned
+    assert volumetric("merge", out).returncode == 1  # one is poisoned
     assert find_shards(out) == []
     infer([manifest], model=run_folder, out=one)
     mine, other = tree(out), tree(one)

@@ -16,6 +16,7 @@ from volumetric.imaging.nifti import Image, read_image, write_image
 from volumetric.manifest import read_manifest, write_manifest
 from volumetric.metrics.error import mae, psnr_db
 from volumetric.metrics.table import METRICS
+from volumetric.outputs import OutputError, locked
 from volumetric.synthesis.infer import infer
 
 evaluate = partial(evaluate_in_jobs, jobs=1)  # a process of its own takes seconds to import torch
@@ -269,6 +270,26 @@ def test_two_processes_find_what_one_finds(predictions, cohort, tmp_path):
         assert (other.subject_id, other.method, other.region) == (row.subject_id, row.method, row.region)
         for metric in METRICS:
             assert other.metrics[metric] == pytest.approx(row.metrics[metric], rel=1e-6, nan_ok=True), (row, metric)
+
+
+def test_a_second_evaluation_is_refused_before_it_reads_training_scans(predictions, cohort, tmp_path, caplog):
+    """It read them for minutes, and was refused then."""
+    caplog.set_level("INFO")
+    with locked(tmp_path), pytest.raises(OutputError, match="another process is writing into this folder"):
+        evaluate(predictions, [cohort], tmp_path)
+    assert "baselines: reading train" not in caplog.text
+    evaluate(predictions, [cohort], tmp_path, segmentation=False)
+    assert "baselines: reading train" in caplog.text
+
+
+def test_an_evaluation_without_a_data_range_leaves_no_folder(cohort, tmp_path):
+    """It holds the folder by the time it knows."""
+    rows = [row for row in read_manifest(cohort).rows if row.split == "test"]
+    write_manifest(tmp_path / "test.csv", rows)
+    (tmp_path / "theirs").mkdir()
+    with pytest.raises(EvaluationError, match="there is no data range"):
+        evaluate(tmp_path / "theirs", [tmp_path / "test.csv"], tmp_path / "new" / "scores")
+    assert not (tmp_path / "new").exists()
 
 
 def test_predictions_of_two_models_in_one_folder_are_refused(predictions, cohort, tmp_path):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from typing import Any, Generic
 
+from volumetric.batch.processes import begin_process
 from volumetric.batch.subjects import (
     ItemT,
     LoadedT,
@@ -17,7 +18,6 @@ from volumetric.batch.subjects import (
     RecordT,
     ResultT,
     SubjectTask,
-    begin_process,
     do_subject,
 )
 from volumetric.errors import InputError, one_line

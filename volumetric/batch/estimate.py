@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from volumetric.batch.processes import begin_process
+from volumetric.batch.progress import progress
 from volumetric.batch.spread import Arguments, Spread, SpreadTask
 from volumetric.batch.subjects import (
     ItemT,
@@ -21,9 +23,7 @@ from volumetric.batch.subjects import (
     Outcome,
     RecordT,
     ResultT,
-    begin_process,
     do_subject,
-    progress,
 )
 from volumetric.imaging.nifti import read_space
 from volumetric.interrupts import check, children_killed_on_error, children_unsignaled

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any, Generic, Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
+from volumetric.batch.progress import progress
 from volumetric.errors import InputError, file_problem
-from volumetric.interrupts import check, children_killed_on_error, children_unsignaled, end_with_parent
-from volumetric.machine import is_out_of_memory, num_cores
+from volumetric.interrupts import check
+from volumetric.machine import is_out_of_memory
 from volumetric.records.shards import OutcomeStatus
 
 log = logging.getLogger(__name__)
+
+_BEGIN_S = 0.05
+"""Time in which a thread begins subjects before it hands them over."""
 
 ItemT = TypeVar("ItemT", contravariant=True)
 LoadedT = TypeVar("LoadedT")
@@ -117,7 +108,9 @@ def run_subjects(
 
             results = in_cluster(task, items, jobs=jobs, gb_each=gb_each, address=address)
         elif jobs is not None and jobs > 1:
-            results = _in_processes(task, items, jobs)
+            from volumetric.batch.processes import in_processes  # which does subjects by this module
+
+            results = in_processes(task, items, jobs)
         else:
             results = _in_this_process(task, items, overlap)
         with closing(results):
@@ -136,40 +129,6 @@ def exit_status(outcomes: Iterable[Outcome[Any]]) -> int:
     return int(any(outcome.status == "failed" for outcome in outcomes))
 
 
-@contextmanager
-def progress(title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Callable[[str], None]]:
-    """A progress bar; without a terminal, a plain log line at about every tenth part.
-
-    Yields:
-        A function that moves on by one and shows a remark.
-    """
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[remark]}"),
-        )
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(title, total=total, completed=done, remark="")
-            yield lambda remark: bar.update(task, advance=1, remark=remark)
-        return
-    count = done
-    every = max(1, total // 10)
-
-    def advance(remark: str) -> None:
-        nonlocal count
-        count += 1
-        if count % every == 0 or count == total:
-            log.info("%s: %d of %d %s  %s", title, count, total, unit, remark)
-
-    yield advance
-
-
 def _in_this_process(
     task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT], overlap: bool
 ) -> Generator[tuple[int, Outcome[RecordT]], None, None]:
@@ -180,55 +139,34 @@ def _overlapped(
     task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT]
 ) -> Iterator[Outcome[RecordT]]:
     """One after the other, with one subject being read ahead and one being written behind."""
+    left = iter(items)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        reading: Future[_Steps[ItemT, LoadedT, ResultT, RecordT]] | None = None
+        reading = reader.submit(_begin_some, task, left)
         writing: Future[Outcome[RecordT]] | None = None
-        for number, item in enumerate(items):
-            steps = (reading or reader.submit(_Steps.begin, task, item)).result()
-            if number + 1 < len(items):
-                reading = reader.submit(_Steps.begin, task, items[number + 1])
-            steps.compute()
-            if writing is not None:
-                yield writing.result()
-            writing = writer.submit(steps.finish)
+        while begun := reading.result():
+            reading = reader.submit(_begin_some, task, left)
+            for steps in begun:
+                steps.compute()
+                if writing is not None:
+                    yield writing.result()
+                writing = writer.submit(steps.finish) if steps.has_result else None
+                if writing is None:
+                    yield steps.finish()
         if writing is not None:
             yield writing.result()
 
 
-def _in_processes(
-    task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], items: Sequence[ItemT], jobs: int
-) -> Generator[tuple[int, Outcome[RecordT]], None, None]:
-    """As subjects finish. A process that dies breaks its whole pool, so what it left undone is then done one by one."""
-    left = dict(enumerate(items))
-    for at_once in (jobs, *[1] * len(items)):
-        if not left:
-            return
-        threads = max(1, num_cores() // at_once)
-        pool = ProcessPoolExecutor(at_once, get_context("spawn"), begin_process, (threads,))
-        with pool, children_killed_on_error():
-            # one by one, only the first may be lost to a broken pool
-            these = left if at_once > 1 else dict([next(iter(left.items()))])
-            with children_unsignaled():
-                futures = {pool.submit(do_subject, task, item): number for number, item in these.items()}
-            for future in as_completed(futures):
-                number = futures[future]
-                try:
-                    outcome = future.result()
-                except BrokenProcessPool:
-                    if at_once > 1:
-                        continue
-                    died = "its process was killed, perhaps for want of memory; give fewer --jobs"
-                    outcome = Outcome(task.name(left[number]), "failed", error=died)
-                del left[number]
-                yield number, outcome
-
-
-def begin_process(threads: int) -> None:
-    """Set a worker process up: its end, threads and log."""
-    end_with_parent()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("volumetric").setLevel(logging.INFO)
+def _begin_some(
+    task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], left: Iterator[ItemT]
+) -> list[_Steps[ItemT, LoadedT, ResultT, RecordT]]:
+    """Begin subjects up to the first that is loaded; many that are finished or fail cost one exchange of threads."""
+    begun = []
+    end = time.monotonic() + _BEGIN_S
+    for item in left:
+        begun.append(_Steps.begin(task, item))
+        if begun[-1].is_loaded or time.monotonic() > end:
+            break
+    return begun
 
 
 def do_subject(task: SubjectTask[ItemT, LoadedT, ResultT, RecordT], item: ItemT) -> Outcome[RecordT]:
@@ -261,6 +199,16 @@ class _Steps(Generic[ItemT, LoadedT, ResultT, RecordT]):
             else:
                 steps._loaded.append(task.read(item))
         return steps
+
+    @property
+    def is_loaded(self) -> bool:
+        """True before `compute` has what it needs to compute."""
+        return bool(self._loaded)
+
+    @property
+    def has_result(self) -> bool:
+        """True before `finish` has something to write."""
+        return bool(self._result)
 
     def compute(self) -> None:
         with self._errors():

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.imaging.geometry import Space, same_space
 from volumetric.imaging.header import ImageError
 from volumetric.imaging.nifti import read_image, read_labels

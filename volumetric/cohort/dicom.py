@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.cohort.acquisition import classify
 from volumetric.cohort.candidates import Candidate, Listing, Skipped
 from volumetric.cohort.headers import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.errors import InputError
 from volumetric.outputs import hash_file, write_json, write_text
 

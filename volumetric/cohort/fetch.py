@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.cohort import ixi
 from volumetric.cohort.download import CHECKSUMS_FILE, FetchError, download
 from volumetric.imaging.header import ImageError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.errors import InputError
 from volumetric.evaluation.subject import read_normalized
 from volumetric.imaging.geometry import Space, same_space

@@ -18,7 +18,7 @@ from volumetric.evaluation.identity import BlockMeans, find_swaps
 from volumetric.evaluation.predictions import PredictionSet, check_scale, open_predictions
 from volumetric.evaluation.scoring import ScoringSettings, ScoringTask
 from volumetric.evaluation.tables import MEASURED, write_evaluation
-from volumetric.manifest import Manifest, ManifestRow, read_manifest
+from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.device import pick_device
 from volumetric.outputs import hash_json, versions, without_folders
 from volumetric.records.evaluation import EvaluationInfo, RunIdentity, SubjectScores
@@ -97,11 +97,14 @@ def evaluate(
     run = _run_identity(folder.folder, out)
     covariates = _covariates(rows)
     torch_device = pick_device(device)
-    settings, training = _settings_and_training(
-        folder, manifest, source, target, check_scale(prediction_scale), segmentation
-    )
+    contrasts = folder.contrasts(source, target)
+    check_scale(prediction_scale)
     with spread.held(out):
+        training = pool_training(manifest.split("train"), *contrasts)
+        settings = ScoringSettings(*contrasts, _data_range(folder, training), prediction_scale, segmentation)
         task = ScoringTask(folder.match(rows), training, settings, torch_device, out, fresh)
+        place = folder.folder
+        del folder  # with the table and sidecars of all subjects
         outcomes = spread.run(
             task,
             rows,
@@ -126,13 +129,11 @@ def evaluate(
             return Evaluation(outcomes, (), [])
         outcomes = _without_swaps(rows, outcomes)
         scores = [
-            row
-            for subject, outcome in zip(rows, outcomes, strict=True)
-            for row in _rows(subject, outcome, folder.folder)
+            row for subject, outcome in zip(rows, outcomes, strict=True) for row in _rows(subject, outcome, place)
         ]
         table = ScoreTable(tuple(MEASURED), tuple(covariates), tuple(scores))
         info = EvaluationInfo(
-            predictions=os.path.relpath(folder.folder, out),
+            predictions=os.path.relpath(place, out),
             source=settings.source,
             target=settings.target,
             split=split,
@@ -144,21 +145,6 @@ def evaluate(
         )
         summary = write_evaluation(out, table, info, num_subjects=len({row.subject_id for row in rows}))
     return Evaluation(outcomes, table.rows, summary)
-
-
-def _settings_and_training(
-    folder: PredictionSet,
-    manifest: Manifest,
-    source: str | None,
-    target: str | None,
-    scale: str,
-    segmentation: bool,
-) -> tuple[ScoringSettings, TrainingIntensities]:
-    """The settings that all subjects share, and the pooled training subjects behind the baselines."""
-    source, target = folder.contrasts(source, target)
-    training = pool_training(manifest.split("train"), source, target)
-    data_range = _data_range(folder, training)
-    return ScoringSettings(source, target, data_range, scale, segmentation), training
 
 
 def _covariates(rows: Sequence[ManifestRow]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space, same_space

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.learning.pairs import TrainingPair
 from volumetric.model.forward import plan_for, synthesize
 from volumetric.model.spec import ModelSpec

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.learning.pairs import TrainingPair
 from volumetric.model.features import MIN_SUBJECTS, FeatureStatistics, pooled_features
 from volumetric.model.spec import ModelSpec

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from volumetric.batch.subjects import progress as progress_bar
+from volumetric.batch.progress import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.interrupts import Interruption, check, held
 from volumetric.learning.adversarial import balance_columns

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from volumetric.batch.subjects import progress as progress_bar
+from volumetric.batch.progress import progress as progress_bar
 from volumetric.config.run import RunConfig
 from volumetric.figures.curve import learning_rate_curve
 from volumetric.learning.checkpoint import Progress

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from volumetric.batch.subjects import progress as progress_bar
+from volumetric.batch.progress import progress as progress_bar
 from volumetric.config.choices import MaskKind
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from volumetric.batch.subjects import progress
+from volumetric.batch.progress import progress
 from volumetric.config.run import RunConfig
 from volumetric.errors import InputError, file_problem
 from volumetric.learning.cache import cached, mapped
