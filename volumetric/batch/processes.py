@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from volumetric.batch.subjects import ItemT, LoadedT, Outcome, RecordT, ResultT, SubjectTask, do_subject
-from volumetric.interrupts import children_killed_on_error, children_unsignaled, end_with_parent
+from volumetric.interrupts import children_killed_on_error, children_unsignaled, end_with_parent, held
 from volumetric.machine import num_cores
 
 _AHEAD = 4
@@ -63,7 +63,8 @@ def _as_they_end(
     left = iter(items.items())
     futures: dict[Future[Outcome[Any]], int] = {}
     while True:
-        with suppress(BrokenProcessPool), children_unsignaled():
+        # half a start would leave a process that its parent does not know
+        with suppress(BrokenProcessPool), held(), children_unsignaled():
             for number, item in islice(left, ahead - len(futures)):
                 futures[pool.submit(_do_in_worker, item)] = number
         if not futures:
