@@ -20,10 +20,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
-from monai.transforms import Compose, RandCropByPosNegLabel, RandFlip, RandGaussianNoise, RandScaleIntensity
+from monai.transforms import (
+    Compose,
+    DivisiblePad,
+    RandCropByPosNegLabel,
+    RandFlip,
+    RandGaussianNoise,
+    RandScaleIntensity,
+)
 from numpy.typing import NDArray
 
 from volumetric.cohort.phantom import phantom
@@ -97,7 +103,8 @@ def case(image: Path, labels: Path) -> Case:
     array, classes = read_image(image).array, read_labels(labels).array
     inside = array[classes > 0]
     scaled = np.where(classes > 0, (array - inside.mean()) / inside.std(), 0)
-    return Case(*(torch.from_numpy(a[None].astype(np.float32)) for a in (scaled, classes == CLASSES[LESION])))
+    pad = DivisiblePad(4)  # the U-Net halves twice
+    return Case(*(torch.as_tensor(pad(a[None].astype(np.float32))) for a in (scaled, classes == CLASSES[LESION])))
 
 
 def synthesized(
@@ -133,7 +140,7 @@ def synthesized(
 def segmenter(cases: Sequence[Case], synthetic: Sequence[Case], seed: int, steps: int) -> UNet:
     """A U-Net that has learned lesions; each step sees one patch of either, or two of what there is."""
     torch.manual_seed(seed)
-    network = UNet(3, 1, 1, channels=(16, 32, 64), strides=(2, 2), num_res_units=1)
+    network = UNet(3, 1, 1, channels=(8, 16, 32), strides=(2, 2))
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     loss_of = DiceCELoss(sigmoid=True)
@@ -163,7 +170,7 @@ def dice(network: UNet, test: Iterable[Case]) -> NDArray[np.float64]:
     """Dice of each test subject."""
     scores = []
     for image, lesions in test:
-        found = sliding_window_inference(image[None], (64, 64, 64), 1, network, overlap=0.25)[0] > 0
+        found = network(image[None])[0] > 0
         scores.append(2 * float((found * lesions).sum()) / float(found.sum() + lesions.sum()))
     return np.array(scores)
 
