@@ -2,7 +2,7 @@
 
 python benchmarks/augmentation.py --out runs/augmentation
 
-Generators learn T2w from the label maps of `--cases` subjects (pix2pix: the U-Net, and SPADE, both against a
+Generators learn T2w from the label maps of the cases (pix2pix: the U-Net, and SPADE, both against a
 discriminator), and make T2w of label maps of other subjects, as they are and with lesions of the program's shape model
 laid over white matter. A segmenter (MONAI's U-Net, Dice and cross-entropy) learns from scans alone, from synthetic
 images alone, and from half and half, for equal steps, and is scored by Dice on subjects that nothing has seen. The
@@ -141,9 +141,9 @@ def segmenter(cases: Sequence[Case], synthetic: Sequence[Case], seed: int, steps
     """A U-Net that has learned lesions; each step sees one patch of either, or two of what there is."""
     torch.manual_seed(seed)
     network = UNet(3, 1, 1, channels=(8, 16, 32), strides=(2, 2))
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    loss_of = DiceCELoss(sigmoid=True)
+    loss_of = DiceCELoss(sigmoid=True, batch=True)  # a patch without a lesion has no Dice of its own
     rng = np.random.default_rng(seed)
     crop = RandCropByPosNegLabel((PATCH,) * 3, pos=1, neg=1, num_samples=1, allow_smaller=True)
     flip, shade = RandFlip(0.5, spatial_axis=0), Compose([RandScaleIntensity(0.2, 1), RandGaussianNoise(0.5, std=0.1)])
@@ -212,13 +212,13 @@ def main() -> None:
     """Make the cohort, train what is asked for, print the table, and draw the gains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=10, help="all cases, at least 4; a few are three of them")
-    parser.add_argument("--generator-steps", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=200, help="of the segmenter")
+    parser.add_argument("--scans", type=int, nargs="+", default=[0, 3, 10], help="numbers of scanned cases, most last")
+    parser.add_argument("--generator-steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=600, help="of the segmenter")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     out: Path = options.out
-    cohort = make_cohort(out, options.cases)
+    cohort = make_cohort(out, max(options.scans))
     rng = np.random.default_rng(0)
     maps = {
         LABELINGS[0]: [only_labels(row) for row in cohort.others],
@@ -226,7 +226,7 @@ def main() -> None:
     }
     test, scans = ([case(row.path("t2w"), row.path("labels")) for row in part] for part in (cohort.test, cohort.cases))
     rows, panels = [], []
-    for num in (0, options.cases, 3):
+    for num in options.scans:
         pools: dict[tuple[str, str], Sequence[Case]] = {("scans alone", ""): []} if num else {}
         for generator in GENERATORS:
             made = synthesized(generator, cohort.cases[: num or None], maps, out, options.generator_steps)
