@@ -2,12 +2,12 @@
 
 python benchmarks/augmentation.py --out runs/augmentation
 
-Generators learn T2w from the label maps of the cases (pix2pix: the U-Net, and SPADE, both against a
-discriminator), and make T2w of label maps of other subjects, as they are and with lesions of the program's shape model
-laid over white matter. A segmenter (MONAI's U-Net, Dice and cross-entropy) learns from scans alone, from synthetic
-images alone, and from half and half, for equal steps, and is scored by Dice on subjects that nothing has seen. The
-generator that helps n cases has learned from these n alone; the one of all cases serves where the segmenter has none.
-What is there is not made again.
+Generators learn T2w from the label maps of the cases (pix2pix: the U-Net, and SPADE, both against a discriminator), and
+make T2w of label maps of other subjects, as they are and with lesions of the program's shape model laid over white
+matter. A segmenter (MONAI's U-Net, Dice and cross-entropy) learns from scans alone, from synthetic images alone, and
+from half and half, for equal steps, and is scored by Dice on subjects that no network has learned from. The generator
+that helps n cases has learned from these n alone; the one of all cases serves where the segmenter has none. Finished
+generators and images are not made again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
+from monai.metrics import compute_dice
 from monai.networks.nets import UNet
 from monai.transforms import (
     Compose,
@@ -168,11 +169,7 @@ def segmenter(cases: Sequence[Case], synthetic: Sequence[Case], seed: int, steps
 @torch.no_grad()
 def dice(network: UNet, test: Iterable[Case]) -> NDArray[np.float64]:
     """Dice of each test subject."""
-    scores = []
-    for image, lesions in test:
-        found = network(image[None])[0] > 0
-        scores.append(2 * float((found * lesions).sum()) / float(found.sum() + lesions.sum()))
-    return np.array(scores)
+    return np.array([float(compute_dice(network(image[None]) > 0, lesions[None])) for image, lesions in test])
 
 
 def summary(runs: Sequence[NDArray[np.float64]]) -> Mapping[str, float]:
@@ -212,7 +209,7 @@ def main() -> None:
     """Make the cohort, train what is asked for, print the table, and draw the gains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scans", type=int, nargs="+", default=[0, 3, 10], help="numbers of scanned cases, most last")
+    parser.add_argument("--scans", type=int, nargs="+", default=[0, 3, 10], help="numbers of scanned cases")
     parser.add_argument("--generator-steps", type=int, default=120)
     parser.add_argument("--steps", type=int, default=600, help="of the segmenter")
     parser.add_argument("--seeds", type=int, default=3)
