@@ -1,5 +1,8 @@
+import resource
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.ndimage import affine_transform
 
 from tests.conftest import oblique_affine
@@ -52,3 +55,27 @@ def test_a_checkerboard_finer_than_the_target_does_not_alias():
     board = np.indices(source.shape).sum(0) % 2
     coarse = resample(board, source, with_spacing(source, (3.0, 3.0, 3.0)))
     assert np.abs(coarse[2:-2, 2:-2, 2:-2] - 0.5).max() < 0.02
+
+
+def test_itk_uses_one_thread_where_addresses_are_limited(monkeypatch):
+    threads = []
+
+    def counting(*arguments):
+        threads.append(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
+        return itk_resample(*arguments)
+
+    itk_resample = sitk.Resample
+    monkeypatch.setattr(sitk, "Resample", counting)
+    usual = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(3)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    space = Space((9, 8, 7), np.eye(4))
+    try:
+        for limit in (before, (1 << 46, before[1])):
+            resource.setrlimit(resource.RLIMIT_AS, limit)
+            resample(linear_ramp(space), space, space)
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)
+    assert threads == [3, 1]

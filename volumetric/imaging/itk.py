@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from volumetric.errors import InputError
 from volumetric.imaging.geometry import Space
-from volumetric.machine import is_out_of_memory
+from volumetric.machine import has_address_limit, is_out_of_memory
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 """World axes of NIfTI to those of ITK, and back."""
@@ -29,6 +29,17 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+@contextmanager
+def safe_threads() -> Iterator[None]:
+    """Let ITK use one thread where the address space is limited, and else as many as it likes.
+
+    The C library gives each further thread 64 MB of addresses. Where they are refused, every allocation asks for them
+    again: a resampling of a second took minutes.
+    """
+    with one_thread() if has_address_limit() else nullcontext():
+        yield
 
 
 class ItkError(InputError):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
 from volumetric.imaging.geometry import Space
-from volumetric.imaging.itk import to_sitk
+from volumetric.imaging.itk import safe_threads, to_sitk
 
 Interpolation = Literal["linear", "nearest", "cubic"]
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline}
@@ -40,14 +40,15 @@ def resample(
             if ratio > 1.01:
                 sigma_vox = np.sqrt(ratio**2 - 1) / 2.3548  # FWHM = 2 sqrt(2 ln 2) sigma
                 volume = gaussian_filter1d(volume, sigma_vox, axis=axis, mode="nearest")
-    moved = sitk.Resample(
-        to_sitk(volume, source),
-        to_sitk(np.zeros((1, 1, 1), np.float32), target, size=target.shape),
-        sitk.Transform(),
-        _INTERPOLATORS[interpolation],
-        0.0,
-        sitk.sitkFloat32,
-    )
+    with safe_threads():
+        moved = sitk.Resample(
+            to_sitk(volume, source),
+            to_sitk(np.zeros((1, 1, 1), np.float32), target, size=target.shape),
+            sitk.Transform(),
+            _INTERPOLATORS[interpolation],
+            0.0,
+            sitk.sitkFloat32,
+        )
     return np.ascontiguousarray(sitk.GetArrayFromImage(moved).transpose(2, 1, 0))
 
 
