@@ -1,9 +1,11 @@
 import logging
 import os
+import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import resource_tracker, spawn
 
 import pytest
 
@@ -142,6 +144,31 @@ def test_a_killed_process_costs_its_own_subject_alone():
     assert [o.status for o in outcomes] == ["ok", "failed", "ok", "ok"]
     assert "killed" in outcomes[1].error
     assert "--jobs" in outcomes[1].error
+
+
+@dataclass(frozen=True)
+class Heavy(Dying):
+    """Holds more than the 64 kB of a pipe."""
+
+    volume: bytes = bytes(1_000_000)
+
+
+def test_a_process_that_dies_before_it_has_its_task_does_not_keep_its_parent_waiting():
+    def too_long(*_):
+        raise TimeoutError("the parent still waits")
+
+    resource_tracker.ensure_running()  # by Python itself
+    executable = spawn.get_executable()
+    before = signal.signal(signal.SIGALRM, too_long)
+    spawn.set_executable(shutil.which("true"))
+    signal.alarm(60)
+    try:
+        outcomes = run_subjects(Heavy(), [1, 2], title="t", jobs=2)
+    finally:
+        signal.alarm(0)
+        spawn.set_executable(executable)
+        signal.signal(signal.SIGALRM, before)
+    assert ["killed" in outcome.error for outcome in outcomes] == [True, True]
 
 
 class Staged(Doubling):
