@@ -101,6 +101,20 @@ def test_each_kind_of_scan_that_is_no_t1w_has_its_words(spec):
         assert [found for found in kinds if "voxels lie far" not in found] == [kind] * bool(kind)
 
 
+def test_bright_vessels_deep_in_a_t1w_are_a_contrast_agent(spec):
+    image, mask = ball(*T1W)
+    radius = distances_mm(image.space)
+    deep = np.argwhere((radius > 20) & (radius < 40))
+    for share, enhanced in ((0.0004, False), (0.004, True)):  # of the brain deeper than 4 mm: a half of that is here
+        array = image.array.copy()
+        array[tuple(deep[:: round(1 / share)].T)] *= 1.5
+        kinds = [text.partition(":")[0] for text in warnings_of(spec, image.with_array(array), mask)]
+        assert ("the scan looks like a T1w with contrast agent, not a T1w" in kinds) == enhanced
+    units = array / np.median(array[mask])
+    assert measure_appearance(units, mask, image.space.spacing_mm).enhancement == pytest.approx(1.5, rel=1e-5)
+    assert np.isnan(measure_appearance(units[::4, ::4, ::4], mask[::4, ::4, ::4], np.full(3, 8.0)).enhancement)
+
+
 def test_negative_values_and_a_mask_that_is_no_brain_are_named(spec):
     image, mask = ball(*T1W)
     hounsfield = image.with_array(np.where(mask, image.array, np.float32(-1000)))
@@ -121,7 +135,20 @@ def test_real_scans_are_told_apart(real_scans, case):
     for contrast, possible in expected.items():
         image = read_image(real_scans / case / f"{contrast}.nii.gz")
         units = image.array / np.median(image.array[mask])
-        assert possible_contrasts(measure_appearance(units, mask, image.space.spacing_mm)) in possible
+        appearance = measure_appearance(units, mask, image.space.spacing_mm)
+        assert possible_contrasts(appearance) in possible
+        assert contrast != "t1w" or _contrast_warnings("t1w", appearance) == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("case", ["01481", "01483"])
+def test_a_real_contrast_agent_is_seen(real_scans, case):
+    image = read_image(real_scans / f"brats2021/case{case}/t1wce.nii.gz")
+    mask = image.array > 0
+    appearance = measure_appearance(image.array / np.median(image.array[mask]), mask, image.space.spacing_mm)
+    (warning,) = _contrast_warnings("t1w", appearance)
+    assert warning.startswith("the scan looks like a T1w with contrast agent, not a T1w: ")
+    assert _contrast_warnings("t1wce", appearance) == []
 
 
 def test_issue_17_23_a_header_without_codes_is_a_warning_for_a_scan_that_is_taken_as_it_is(run_folder, tmp_path):
