@@ -190,6 +190,20 @@ def locked(folder: Path) -> Iterator[None]:
                 empty.rmdir()  # succeeds only where nothing was written
 
 
+def check_unclaimed(paths: Iterable[Path]) -> None:
+    """Check that none of the files is there that a command would write into a folder that it has not begun.
+
+    Raises:
+        OutputError: one is, and would be lost.
+    """
+    for path in paths:
+        if os.path.lexists(path):
+            raise OutputError(
+                f"{path}: it was there before this command began in that folder, and would be replaced; choose another "
+                "--out, or move it"
+            )
+
+
 def _remove_litter(folder: Path) -> None:
     """Remove what killed processes left of files half written."""
     for path in folder.rglob(".*.tmp"):

@@ -119,6 +119,8 @@ def test_two_tables_by_hand(two, tmp_path):
     assert (tmp_path / "turned" / "comparison.png").read_bytes() != figure
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [table["label"] for table in content["tables"]] == ["old", "new"]
+    assert all((tmp_path / "out" / table["path"]).is_file() for table in content["tables"])
+    assert str(tmp_path) not in (tmp_path / "out" / "comparison.json").read_text()
     assert content["num_tests"] == 2
     assert content["notes"] == comparison.notes
     assert not (tmp_path / "out" / "seeds.csv").exists()

@@ -81,7 +81,7 @@ def test_quality_has_a_row_a_pair_and_the_damaged_one_is_named(prepared, caplog)
     _, done = prepared
     rows = table(done.manifest.parent / "quality.csv")
     assert [(r["subject_id"], r["qc"]) for r in rows] == [("p0", "pass"), ("p1", "pass"), ("p2", "fail")]
-    assert "p2/t2w.nii.gz: the file is damaged" in rows[2]["reasons"]
+    assert rows[2]["reasons"].startswith("t2w.nii.gz: the file is damaged")
     assert [o.status for o in done.outcomes] == ["ok", "ok", "failed"]
     for row in rows[:2]:
         assert float(row["nmi_after"]) > float(row["nmi_before"])
@@ -263,7 +263,7 @@ def test_another_subject_with_the_same_folder_name_replaces_nothing(one_prepared
     result = prepare_by_command(write_one_image(tmp_path, "a b", seed=1), folder.parent)
     assert result.exit_code != 0
     (row,) = QualityRow.read_table(folder.parent / "quality.csv")
-    assert f"subject a b: {folder} holds subject a_b; rename one" in row.reasons
+    assert f"subject a b: {folder.name} holds subject a_b; rename one" in row.reasons
     assert (folder / "t1w.nii.gz").read_bytes() == before
 
 
@@ -286,6 +286,60 @@ def test_a_source_replaced_while_it_is_prepared_is_recorded_under_the_bytes_that
     again = PreparationSidecar.read(tmp_path / "out" / "a" / "preparation.json")
     assert again.sources_sha256 == {"t1w": hash_bytes(source.read_bytes())}
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "a" / "t1w.nii.gz").array, other.array)
+
+
+def files_below(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("more", [[], ["--fresh"]])
+@pytest.mark.parametrize("linked", [False, True])
+def test_attack_10_a_raw_scan_at_the_path_of_an_output_is_never_replaced(tmp_path, linked, more):
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    scan = tmp_path / "data" / "a" / "t1w.nii.gz"
+    write_image(scan, brain_pair(0)[0])
+    write_manifest(tmp_path / "raw.csv", [ManifestRow("a", split="train", paths={"t1w": scan})])
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    before = files_below(tmp_path / "data")
+    out = tmp_path / ("link" if linked else "data")
+    result = CliRunner().invoke(app, ["prepare", str(tmp_path / "raw.csv"), "--out", str(out), *ONE_IMAGE, *more])
+    assert isinstance(result.exception, PreparationError)
+    assert str(result.exception) == f"{scan}: what is prepared would replace this input; choose another --out"
+    assert files_below(tmp_path / "data") == before
+
+
+def test_attack_10_the_manifest_is_never_replaced(tmp_path):
+    manifest = write_one_image(tmp_path, "a").rename(tmp_path / "manifest.csv")
+    before = files_below(tmp_path)
+    result = prepare_by_command(manifest, tmp_path)
+    assert isinstance(result.exception, PreparationError)
+    assert str(manifest) in str(result.exception)
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "quality.csv", "a/t1w.nii.gz", "a/mask.nii.gz"])
+def test_attack_10_files_of_others_are_not_replaced(tmp_path, name):
+    manifest = write_one_image(tmp_path, "a")
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    result = prepare_by_command(manifest, tmp_path / "out")
+    assert isinstance(result.exception, OutputError)
+    assert str(file) in str(result.exception)
+    assert files_below(tmp_path / "out") == {file.relative_to(tmp_path / "out"): b"mine"}
+
+
+def test_attack_10_what_is_written_has_no_folders_of_the_raw_scans(tmp_path):
+    write_one_image(tmp_path, "a")
+    (tmp_path / "b.nii.gz").write_bytes(b"damaged")
+    scans = {"a": tmp_path / "0.nii.gz", "b": tmp_path / "b.nii.gz"}
+    write_manifest(
+        tmp_path / "raw.csv", [ManifestRow(name, split="train", paths={"t1w": scan}) for name, scan in scans.items()]
+    )
+    prepare_by_command(tmp_path / "raw.csv", tmp_path / "out")
+    assert PreparationSidecar.read(tmp_path / "out" / "a" / "preparation.json").sources == {"t1w": "0.nii.gz"}
+    assert "b.nii.gz: not a NIfTI file" in (tmp_path / "out" / "quality.csv").read_text()
+    assert not [name for name, content in files_below(tmp_path / "out").items() if str(tmp_path).encode() in content]
 
 
 def test_a_damaged_settings_file_is_one_sentence(one_prepared):

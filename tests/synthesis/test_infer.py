@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from tests.conftest import ORIENTATIONS, brain_pair, oblique_affine, write_cohort
 from volumetric.config.inference import InferenceOptions
 from volumetric.imaging.nifti import read_image, write_image
-from volumetric.manifest import read_manifest
+from volumetric.manifest import read_manifest, write_manifest
 from volumetric.model.folder import ModelError
-from volumetric.outputs import hash_file
+from volumetric.outputs import OutputError, hash_file
+from volumetric.synthesis.folder import OwnershipError
 from volumetric.synthesis.infer import infer
 
 
@@ -150,3 +152,47 @@ def test_windows_too_large_for_the_memory_are_cut_and_the_sidecar_names_their_bo
     assert windows["grid_shape"] == [23, 37, 25]
     assert (windows["size"], windows["starts"]) == ([24, 22, 26], [[0, 0, 0], [0, 15, 0]])
     assert windows["number"] == 2
+
+
+def test_attack_10_a_data_set_of_others_is_not_described_anew(run_folder, cohort, tmp_path):
+    description = tmp_path / "dataset_description.json"
+    description.write_text('{"Name": "My scans", "Authors": ["me"]}')
+    for fresh in (False, True):
+        with pytest.raises(OwnershipError, match=r"another data set \(My scans\); choose .*derivatives/volumetric"):
+            infer([cohort], out=tmp_path, model=run_folder, split="test", fresh=fresh)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        description.name: '{"Name": "My scans", "Authors": ["me"]}'
+    }
+
+
+def test_attack_10_what_is_added_to_the_description_stays(run_folder, cohort, tmp_path):
+    infer([cohort], out=tmp_path, model=run_folder, split="test")
+    description = tmp_path / "dataset_description.json"
+    first = json.loads(description.read_text())
+    description.write_text(json.dumps(first | {"Authors": ["me"]}))
+    infer([cohort], out=tmp_path, model=run_folder, split="test")
+    assert json.loads(description.read_text()) == first | {"Authors": ["me"]}
+    description.write_text("{")
+    infer([cohort], out=tmp_path, model=run_folder, split="test")
+    assert json.loads(description.read_text()) == first
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "timings.csv", "sub-p3/anat/sub-p3_desc-synth_T2w.nii.gz"])
+def test_attack_10_files_of_others_are_not_replaced(run_folder, cohort, tmp_path, name):
+    rows = read_manifest(cohort).split("test")
+    assert "p3" in [row.subject_id for row in rows]
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("mine")
+    with pytest.raises(OutputError, match=f"{file}: it was there before"):
+        infer([cohort], out=tmp_path, model=run_folder, split="test")
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
+
+
+def test_attack_10_an_error_has_no_folders_of_the_output(run_folder, tmp_path):
+    cohort = write_cohort(tmp_path / "in", ["test"])
+    (row,) = read_manifest(cohort).rows
+    write_manifest(cohort, [row, replace(row, subject_id="x" * 300)])
+    infer([cohort], out=tmp_path / "out", model=run_folder)
+    assert [row["status"] for row in table(tmp_path / "out" / "predictions.csv")] == ["ok", "failed"]
+    assert str(tmp_path) not in (tmp_path / "out" / "predictions.csv").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -196,7 +197,8 @@ def _write(
             out / "comparison.json",
             {
                 "tables": [
-                    {"label": t.label, "path": str(t.path.resolve()), "sha256": hash_file(t.path)} for t in tables
+                    {"label": t.label, "path": os.path.relpath(t.path, out), "sha256": hash_file(t.path)}
+                    for t in tables
                 ],
                 "metrics": [metric.name for metric in metrics],
                 "bootstrap_seed": seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from volumetric.batch.subjects import Outcome
 from volumetric.config.preparation import RECIPE_FILE, PreparationConfig
 from volumetric.config.resolve import as_yaml
 from volumetric.manifest import Manifest, ManifestError, ManifestRow, read_manifest, write_manifest
-from volumetric.outputs import write_text
+from volumetric.outputs import check_unclaimed, without_folders, write_text
 from volumetric.preparation.quality import grade, quality_rows
 from volumetric.preparation.task import PreparationError, PreparationTask, folder_name
 from volumetric.records.preparation import QUALITY, SIDECAR, PreparationSidecar, QualityRow
 from volumetric.records.settings import SETTINGS_FILE, PreparationSettings
+from volumetric.records.shards import SHARDS
 
 _GB_A_JOB = 3.0
+_TABLES = (RECIPE_FILE, "manifest.csv", QUALITY)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def prepare(
     manifest = read_manifest(*manifests)
     rows = manifest.rows
     _check(manifest, config)
+    _check_inputs(manifest, manifests, out)
     with spread.held(out):
         task = PreparationTask(out, config)
         if fresh and not spread.is_dry:
@@ -71,6 +75,8 @@ def prepare(
             _delete_outputs(out)
         settings = PreparationSettings.model_validate(dict(config))
         began = not fresh and settings.began(out)
+        if not (began or fresh or (out / SHARDS).exists()):
+            check_unclaimed([*(out / name for name in _TABLES), *_images(manifest, out)])
         if spread.is_whole:
             if not began:
                 settings.begin(out)
@@ -97,7 +103,8 @@ def _write_tables(
     quality: list[QualityRow] = []
     for row, outcome in zip(manifest.rows, outcomes, strict=True):
         if outcome.record is None:
-            quality.append(QualityRow(**row.key._asdict(), qc="fail", reasons=outcome.error))
+            reasons = without_folders(outcome.error, [*row.paths.values(), task.out / folder_name(row)])
+            quality.append(QualityRow(**row.key._asdict(), qc="fail", reasons=reasons))
             continue
         assessment = grade(outcome.record.quality, task.config.quality)
         quality += quality_rows(row.key, outcome.record.quality, assessment)
@@ -127,6 +134,26 @@ def _check(manifest: Manifest, config: PreparationConfig) -> None:
             )
 
 
+def _check_inputs(manifest: Manifest, manifests: Sequence[Path], out: Path) -> None:
+    """Check that no manifest and no raw scan has the path of a file to be written.
+
+    Raises:
+        PreparationError: one has, and would be lost.
+    """
+    real = Path(os.path.realpath(out))
+    written = {real / name for name in _TABLES} | set(_images(manifest, real))
+    names = {path.name for path in written}
+    scans = (path for row in manifest.rows for path in row.paths.values())
+    for path in (*manifests, *scans):
+        if path.name in names and Path(os.path.realpath(path.parent), path.name) in written:
+            raise PreparationError(f"{path}: what is prepared would replace this input; choose another --out")
+
+
+def _images(manifest: Manifest, out: Path) -> list[Path]:
+    """The images that are written of the columns of a row."""
+    return [out / folder_name(row) / f"{column}.nii.gz" for row in manifest.rows for column in {*row.paths, "mask"}]
+
+
 def _require_any(manifest: Manifest, task: PreparationTask) -> None:
     """Check that one subject at least has its files, before those of all are deleted.
 
@@ -147,5 +174,5 @@ def _delete_outputs(out: Path) -> None:
     """Delete what marks the subjects as finished, and the files that are made from all of them."""
     for sidecar in out.glob(f"**/{SIDECAR}"):
         sidecar.unlink()
-    for name in (SETTINGS_FILE, RECIPE_FILE, "manifest.csv", QUALITY):
+    for name in (SETTINGS_FILE, *_TABLES):
         (out / name).unlink(missing_ok=True)

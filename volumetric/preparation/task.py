@@ -111,7 +111,7 @@ class PreparationTask:
             files=files,
             files_sha256={name: hash_file(folder / name) for name in (*files.values(), *transforms, "quality.png")},
             quality=result.quality,
-            sources={column: str(path) for column, path in item.paths.items()},
+            sources={column: path.name for column, path in item.paths.items()},
             sources_sha256=result.sources_sha256,
             versions=versions(),
         )

@@ -77,7 +77,7 @@ class PreparationSidecar(Record):
         files: image file by column of the prepared manifest.
         files_sha256: of every file that was written, by name.
         quality: measurements, which `quality.csv` grades.
-        sources: raw scan by column.
+        sources: file name of the raw scan by column.
         sources_sha256: by column, of the bytes that were read.
         versions: of the packages that decide the result.
     """

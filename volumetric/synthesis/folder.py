@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from volumetric.batch.subjects import Outcome
 from volumetric.errors import InputError
-from volumetric.outputs import hash_file, hash_path, without_folders
+from volumetric.outputs import check_unclaimed, hash_file, hash_path, versions, without_folders, write_json
 from volumetric.records.prediction import (
     PREDICTIONS,
     TIMINGS,
@@ -16,9 +18,15 @@ from volumetric.records.prediction import (
     TimingRow,
     sidecar_path,
 )
+from volumetric.records.shards import SHARDS
 from volumetric.records.table import SessionKey
 from volumetric.synthesis.inputs import InferenceCase
+from volumetric.synthesis.task import NOTICE
 
+DESCRIPTION = "dataset_description.json"
+"""Name of BIDS' description of the folder."""
+
+_PROGRAM = "volumetric"
 _SIDECARS = ("sub-*/anat/sub-*_desc-synth_*.json", "sub-*/ses-*/anat/sub-*_desc-synth_*.json")
 
 
@@ -53,11 +61,17 @@ class PredictionFolder:
     def check_owners(self, cases: Sequence[InferenceCase]) -> None:
         """Check that no case would replace the prediction of another subject, session or source file.
 
+        In a folder where `infer` has not begun, no case may replace any file, nor may a table.
+
         The same source file may have changed since, or moved: its path or its bytes are those of the sidecar.
 
         Raises:
             OwnershipError: naming the path, its owner, and who would replace it.
+            OutputError: naming a file that is not of `infer`.
         """
+        if not self._is_begun():
+            tables = (self._path / name for name in (PREDICTIONS, TIMINGS))
+            check_unclaimed([*tables, *(self.image(case) for case in cases)])
         listed = {row.path: row for row in self._rows.values()}
         for case in cases:
             sidecar = PredictionSidecar.read_if_usable(sidecar_path(self.image(case)), silent=True)
@@ -73,6 +87,32 @@ class PredictionFolder:
                     "each a subject_id of its own in a manifest, or replace it with --fresh"
                 )
 
+    def check_description(self) -> None:
+        """Check that the folder is not another data set, such as the one that the scans are in.
+
+        Raises:
+            OwnershipError: its description is not of `infer`.
+        """
+        before = self._description()
+        makers = before.get("GeneratedBy")
+        names = [maker.get("Name") for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
+        if before and _PROGRAM not in names:
+            raise OwnershipError(
+                f"{self._path / DESCRIPTION} describes another data set ({before.get('Name', 'without a name')}); "
+                f"choose another --out, such as {self._path / 'derivatives' / _PROGRAM}"
+            )
+
+    def describe(self, target: str) -> None:
+        """Write `dataset_description.json`; what was added to it since stays."""
+        ours = {
+            "Name": f"Synthetic {target} images",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": _PROGRAM, "Version": versions()[_PROGRAM]}],
+            "HowToAcknowledge": NOTICE,
+        }
+        write_json(self._path / DESCRIPTION, self._description() | ours)
+
     def write_tables(self, cases: Sequence[InferenceCase], outcomes: Sequence[Outcome[PredictionRow]]) -> None:
         """Write `predictions.csv` and `timings.csv`; subjects of earlier calls keep their rows.
 
@@ -86,7 +126,7 @@ class PredictionFolder:
                 subject_id=subject,
                 session_id=session,
                 status="failed",
-                error=without_folders(outcome.error, case.row.paths.values()),
+                error=without_folders(outcome.error, [*case.row.paths.values(), self.image(case)]),
             )
             if outcome.status == "ok":
                 seconds = round(outcome.seconds, 2)
@@ -95,6 +135,20 @@ class PredictionFolder:
         rows = [row for row in self._rows.values() if owners.get(row.path, row.key) == row.key]
         PredictionRow.write_table(self._path / PREDICTIONS, rows)
         TimingRow.write_table(self._path / TIMINGS, self._timings.values())
+
+    def _description(self) -> dict[str, Any]:
+        """What describes the folder, nothing where that cannot be read."""
+        path = self._path / DESCRIPTION
+        try:
+            content = json.loads(path.read_bytes()) if path.is_file() else {}
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _is_begun(self) -> bool:
+        """True where `infer` has written before."""
+        marks = (DESCRIPTION, SHARDS, *_SIDECARS)
+        return any(True for mark in marks for _ in self._path.glob(mark))
 
     def _drop_rows(self, keys: Collection[SessionKey]) -> None:
         self._rows = {key: row for key, row in self._rows.items() if key not in keys}

@@ -14,11 +14,10 @@ from volumetric.config.inference import InferenceOptions
 from volumetric.errors import InputError
 from volumetric.model.ensemble import load_models
 from volumetric.model.shipped import shipped_names
-from volumetric.outputs import versions, write_json
 from volumetric.records.prediction import PredictionRow, PredictionSidecar, sidecar_path
 from volumetric.synthesis.folder import PredictionFolder
 from volumetric.synthesis.inputs import InferenceCase, find_cases
-from volumetric.synthesis.task import NOTICE, SynthesisTask
+from volumetric.synthesis.task import SynthesisTask
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +75,11 @@ def infer(
     task = SynthesisTask(loaded, models, options, out, prepare, fresh)
     with spread.held(out):
         folder = PredictionFolder(out)
+        folder.check_description()
         if not fresh:
             folder.check_owners(own)
         if spread.is_whole:
-            _describe(out, spec.target)
+            folder.describe(spec.target)
         outcomes = spread.run(
             task,
             cases,
@@ -112,19 +112,6 @@ def infer(
 def _place(model: Path | str) -> Path | str:
     """The model in a form that means the same in another working directory."""
     return model if isinstance(model, str) and model in shipped_names() else Path(model)
-
-
-def _describe(out: Path, target: str) -> None:
-    write_json(
-        out / "dataset_description.json",
-        {
-            "Name": f"Synthetic {target} images",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "volumetric", "Version": versions()["volumetric"]}],
-            "HowToAcknowledge": NOTICE,
-        },
-    )
 
 
 def _summarize_warnings(
