@@ -57,7 +57,7 @@ def model_rows(folder):
 
 
 def test_the_repeatability_of_an_evaluation_before_is_not_left_beside_new_scores(cohort):
-    (cohort / "out").mkdir()
+    (cohort / "out" / "subjects").mkdir(parents=True)  # an evaluation has begun there
     (cohort / "out" / "repeatability.csv").write_text("of other subjects\n")
     assert evaluate(cohort, "--split", "test").exit_code == 0
     assert not (cohort / "out" / "repeatability.csv").exists()

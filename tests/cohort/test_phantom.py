@@ -10,6 +10,7 @@ from volumetric.cohort.simulated import split_of
 from volumetric.errors import InputError
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import read_manifest
+from volumetric.outputs import OutputError
 
 FILES = [f"{image}.nii.gz" for image in ("lesions", "mask", "t1w", "t2w", "tissues")]
 
@@ -162,3 +163,12 @@ def test_the_record_reads_back_the_numbers_that_were_drawn(five):
 def test_a_cohort_that_no_disk_holds_is_refused_at_once(tmp_path):
     with pytest.raises(PhantomError, match="expected 1 to 1000000"):
         phantom(tmp_path / "out", subjects=10**12)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "phantom.json", "sim007/t1w.nii.gz"])
+def test_attack_10_files_of_others_are_not_replaced(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{tmp_path / name}: it was there before"):
+        phantom(tmp_path, subjects=1, spacing_mm=4.0)
+    assert {str(path): text.decode() for path, text in content(tmp_path).items()} == {name: "mine"}

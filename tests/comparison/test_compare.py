@@ -10,6 +10,7 @@ from volumetric.comparison.compare import compare
 from volumetric.comparison.methods import CompareError
 from volumetric.comparison.tables import ScoresError
 from volumetric.metrics.statistics import summarize
+from volumetric.outputs import OutputError
 from volumetric.records.record import RecordError
 
 BASE = {"p0": 20.0, "p1": 21.0, "p2": 22.0, "p3": 23.0, "p4": 24.0, "p5": 25.0, "p6": 26.0}
@@ -424,3 +425,12 @@ def test_wrong_calls_are_named(two, tmp_path):
         with pytest.raises((CompareError, ScoresError, RecordError), match=sentence):
             compare(tables, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["comparison.csv", "seeds.csv", "comparison.png"])
+def test_attack_10_files_of_others_are_not_replaced(two, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{name}: it was there before"):
+        compare(two, out=tmp_path / "out")
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["mine"]

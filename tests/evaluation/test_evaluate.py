@@ -309,3 +309,11 @@ def test_wrong_calls_are_named(predictions, cohort, tmp_path):
         with pytest.raises(PredictionsError, match="--prediction-scale"):
             check_scale(scale)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["per_subject.csv", "summary.csv"])
+def test_attack_10_tables_of_others_are_not_replaced(predictions, cohort, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{tmp_path / name}: it was there before"):
+        evaluate(predictions, [cohort], tmp_path, segmentation=False, jobs=1)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

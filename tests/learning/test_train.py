@@ -252,9 +252,20 @@ def test_checkpoints_are_written_by_time_too(cohort, tiny_config, tmp_path, monk
 def test_fresh_leaves_a_model_that_no_training_began(cohort, tmp_path):
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "model" / "model.yaml").write_text("theirs")
-    with pytest.raises(OutputError, match="--fresh would delete its `model`"):
+    with pytest.raises(OutputError, match="model: it was there before"):
         train([cohort], resolve(TINY), tmp_path / "run", fresh=True)
     assert (tmp_path / "run" / "model" / "model.yaml").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "history.csv", "model/notes.txt", "checkpoints/mine.ckpt"])
+def test_attack_10_files_of_others_are_not_replaced(cohort, tiny_config, tmp_path, name):
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    for fresh in (False, True):
+        with pytest.raises(OutputError, match=f"{name.partition('/')[0]}: it was there before"):
+            train([cohort], tiny_config, tmp_path / "run", fresh=fresh)
+    assert [path.read_text() for path in (tmp_path / "run").rglob("*") if path.is_file()] == ["mine"]
 
 
 def test_attack_7_fresh_deletes_nothing_before_all_scans_are_read(cohort, run_folder, tmp_path):

@@ -16,9 +16,9 @@ from volumetric.cohort.simulated import IMAGES, CohortTask, DrawnT, PhantomError
 from volumetric.config.choices import MaskKind
 from volumetric.config.simulation import SimulationConfig
 from volumetric.manifest import write_manifest
-from volumetric.outputs import locked, versions
+from volumetric.outputs import check_unclaimed, locked, versions
 from volumetric.records.record import Record
-from volumetric.records.settings import PhantomSettings
+from volumetric.records.settings import SETTINGS_FILE, PhantomSettings
 from volumetric.simulation.label_table import read_label_table
 from volumetric.simulation.scan import SimulatedScan, SubjectParameters, draw_subject, simulate
 from volumetric.simulation.template import load_template
@@ -114,8 +114,10 @@ def _make(task: CohortTask[LoadedT, DrawnT, SubjectT], subjects: int, *, preview
     settings = task.settings()
     with locked(task.out):
         if fresh:
-            _delete_outputs(task.out)
+            for path in _outputs(task.out):
+                path.unlink(missing_ok=True)
         if not settings.began(task.out):
+            check_unclaimed(_outputs(task.out))
             settings.begin(task.out)
         return _make_subjects(task, settings, subjects, preview=preview)
 
@@ -199,13 +201,13 @@ def _check(subjects: int, seed: int, spacing_mm: float) -> None:
         raise PhantomError(f"a spacing of {spacing_mm:g} mm: expected {low:g} to {high:g}; give --spacing-mm 2")
 
 
-def _delete_outputs(out: Path) -> None:
-    # Only what this module writes, and from larger cohorts too: their subjects would pass for finished ones later.
-    for image in IMAGES:
-        for path in out.glob(f"sim[0-9]*/{image}.nii.gz"):
-            path.unlink()
-    for name in ("manifest.csv", "phantom.json", "settings.json", PREVIEW_FILE):
-        (out / name).unlink(missing_ok=True)
+def _outputs(out: Path) -> list[Path]:
+    """All files that this module writes, of larger cohorts too: their subjects would pass for finished ones later.
+
+    The settings come last, since they mark the others as this module's.
+    """
+    images = [path for image in IMAGES for path in out.glob(f"sim[0-9]*/{image}.nii.gz")]
+    return [*images, *(out / name for name in ("manifest.csv", "phantom.json", PREVIEW_FILE, SETTINGS_FILE))]
 
 
 def _raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:

@@ -17,7 +17,7 @@ from volumetric.comparison.seeds import seed_rows
 from volumetric.comparison.tables import ComparedMetric, ComparedTable, compared_metric, open_tables
 from volumetric.figures.differences import draw_differences
 from volumetric.metrics.differences import holm
-from volumetric.outputs import hash_file, locked, versions, write_json
+from volumetric.outputs import check_unclaimed, hash_file, locked, versions, write_json
 from volumetric.records.comparison import COMPARISON_FILE, SEEDS_FILE, ComparisonRow, SeedRow
 from volumetric.records.scores import MODEL
 
@@ -185,15 +185,13 @@ def _write(
     tests: Sequence[PairedTest],
     seed: int,
 ) -> None:
+    made = [out / name for name in (COMPARISON_FILE, SEEDS_FILE, "comparison.png")]
     with locked(out):
-        for name in (COMPARISON_FILE, SEEDS_FILE, "comparison.png"):
-            (out / name).unlink(missing_ok=True)  # they would belong to the call before
-        if tests:
-            ComparisonRow.write_table(out / COMPARISON_FILE, comparison.rows)
-            draw_differences(panels(tests, metrics), out / "comparison.png")
-        if comparison.seeds:
-            SeedRow.write_table(out / SEEDS_FILE, comparison.seeds)
-        write_json(
+        if not (out / "comparison.json").exists():
+            check_unclaimed(made)
+        for file in made:
+            file.unlink(missing_ok=True)  # it would belong to the call before
+        write_json(  # the first file, since it marks the others as this command's
             out / "comparison.json",
             {
                 "tables": [
@@ -207,3 +205,8 @@ def _write(
                 "versions": versions(),
             },
         )
+        if tests:
+            ComparisonRow.write_table(out / COMPARISON_FILE, comparison.rows)
+            draw_differences(panels(tests, metrics), out / "comparison.png")
+        if comparison.seeds:
+            SeedRow.write_table(out / SEEDS_FILE, comparison.seeds)

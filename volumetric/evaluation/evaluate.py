@@ -17,7 +17,7 @@ from volumetric.evaluation.baselines import TrainingIntensities, pool_training
 from volumetric.evaluation.identity import BlockMeans, find_swaps
 from volumetric.evaluation.predictions import PredictionSet, check_scale, open_predictions
 from volumetric.evaluation.scoring import ScoringSettings, ScoringTask
-from volumetric.evaluation.tables import MEASURED, write_evaluation
+from volumetric.evaluation.tables import MEASURED, check_evaluation_folder, write_evaluation
 from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.device import pick_device
 from volumetric.outputs import hash_json, versions, without_folders
@@ -100,6 +100,8 @@ def evaluate(
     contrasts = folder.contrasts(source, target)
     check_scale(prediction_scale)
     with spread.held(out):
+        if not fresh:
+            check_evaluation_folder(out)
         training = pool_training(manifest.split("train"), *contrasts)
         settings = ScoringSettings(*contrasts, _data_range(folder, training), prediction_scale, segmentation)
         task = ScoringTask(folder.match(rows), training, settings, torch_device, out, fresh)

@@ -8,7 +8,14 @@ from volumetric.evaluation.repeatability import repeatability_rows
 from volumetric.evaluation.summary import summary_rows
 from volumetric.metrics.downstream import DOWNSTREAM, definitions
 from volumetric.metrics.table import METRICS
-from volumetric.records.evaluation import DEFINITIONS_FILE, INFO_FILE, Definitions, EvaluationInfo
+from volumetric.outputs import check_unclaimed
+from volumetric.records.evaluation import (
+    DEFINITIONS_FILE,
+    INFO_FILE,
+    SUBJECTS_FOLDER,
+    Definitions,
+    EvaluationInfo,
+)
 from volumetric.records.scores import (
     REPEATABILITY_FILE,
     SCORES_FILE,
@@ -17,9 +24,20 @@ from volumetric.records.scores import (
     ScoreTable,
     SummaryRow,
 )
+from volumetric.records.shards import SHARDS
 
 MEASURED = {**METRICS, **DOWNSTREAM}
 """Every column of numbers of `per_subject.csv`."""
+
+
+def check_evaluation_folder(out: Path) -> None:
+    """Check that no table of others would be replaced.
+
+    Raises:
+        OutputError: one would, in a folder where no evaluation has begun.
+    """
+    if not any((out / mark).exists() for mark in (INFO_FILE, SUBJECTS_FOLDER, SHARDS)):
+        check_unclaimed(out / name for name in (SCORES_FILE, SUMMARY_FILE, REPEATABILITY_FILE, DEFINITIONS_FILE))
 
 
 def write_evaluation(out: Path, table: ScoreTable, info: EvaluationInfo, *, num_subjects: int) -> list[SummaryRow]:
@@ -33,6 +51,7 @@ def write_evaluation(out: Path, table: ScoreTable, info: EvaluationInfo, *, num_
     """
     units = {name: metric.unit for name, metric in MEASURED.items()}
     summary = summary_rows(table.rows, num_subjects, table.covariates, units=units)
+    info.write(out / INFO_FILE)  # the first file, since it marks the others as an evaluation's
     table.write(out / SCORES_FILE)
     SummaryRow.write_table(out / SUMMARY_FILE, summary)
     repeatability = repeatability_rows(table.rows)
@@ -41,5 +60,4 @@ def write_evaluation(out: Path, table: ScoreTable, info: EvaluationInfo, *, num_
     else:
         (out / REPEATABILITY_FILE).unlink(missing_ok=True)  # of other subjects
     Definitions.model_validate(definitions()).write(out / DEFINITIONS_FILE)
-    info.write(out / INFO_FILE)
     return summary

@@ -45,7 +45,7 @@ from volumetric.model.folder import SPEC
 from volumetric.model.predict import Model
 from volumetric.model.spec import MaskSpec, ModelSpec
 from volumetric.model.uncertainty import UncertaintySpec
-from volumetric.outputs import OutputError, locked, versions, write_text
+from volumetric.outputs import OutputError, check_unclaimed, locked, versions, write_text
 from volumetric.records.run import HISTORY_FILE, PROVENANCE_FILE, Provenance
 from volumetric.records.settings import SETTINGS_FILE, RunSettings
 
@@ -98,13 +98,13 @@ def _begin(
     """The cohort, read on rank 0 for all, with the run folder begun; None if the run is finished already."""
     settings = RunSettings.of(config, manifest.digest())
     over = fresh and not is_restarted()
-    if over:
-        _check_own(out)
     resumed = not over and settings.began(out)
     if not over and (out / "model" / SPEC).is_file():
         _check_model(out)
         log.info("%s is trained already; --fresh starts over", out)
         return None
+    if not resumed:
+        _check_own(out, config)
     cohort = _read_cohort(manifest, config, out, base)
     if over:  # not before all that can be wrong has been read
         _delete_outputs(out)
@@ -261,24 +261,20 @@ def _fabric(config: RunConfig) -> Fabric:
     return fabric
 
 
-def _check_own(out: Path) -> None:
-    """Check that `--fresh` deletes what a training wrote.
-
-    Raises:
-        OutputError: no training has begun there, so its `model` came another way.
-    """
-    if (out / "model").exists() and not (out / SETTINGS_FILE).exists():
-        raise OutputError(
-            f"{out}: no training has begun there, and --fresh would delete its `model`; move that, or choose another "
-            "--out"
-        )
+def _check_own(out: Path, config: RunConfig) -> None:
+    """Check that what is replaced, or deleted by `--fresh`, is a training's; errors as `check_unclaimed`."""
+    if not (out / SETTINGS_FILE).exists():
+        check_unclaimed(out / name for name in (HISTORY_FILE, "validation.png", "checkpoints", "model"))
+        file = out / "config.yaml"  # written before the settings
+        if not (file.is_file() and file.read_bytes() == as_yaml(config).encode()):
+            check_unclaimed([file])
 
 
 def _delete_outputs(out: Path) -> None:
     """Remove what a training writes, and nothing else; the cache stays, since it depends on the scans alone."""
     for folder in ("checkpoints", "model", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    for file in ("config.yaml", SETTINGS_FILE, PROVENANCE_FILE, HISTORY_FILE, "log.txt", "validation.png"):
+    for file in ("config.yaml", PROVENANCE_FILE, HISTORY_FILE, "log.txt", "validation.png", SETTINGS_FILE):
         (out / file).unlink(missing_ok=True)
 
 

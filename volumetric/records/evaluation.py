@@ -18,6 +18,7 @@ from volumetric.records.table import SessionKey
 
 DEFINITIONS_FILE = "definitions.json"
 INFO_FILE = "evaluation.json"
+SUBJECTS_FOLDER = "subjects"
 
 Better = Literal["higher", "lower", "zero"]
 """Which direction of a metric is good."""
@@ -207,4 +208,4 @@ class SubjectScores(Record):
         digits and `_.-~` become `%` and their code, a `+` too.
         """
         stem = "+".join(quote(part, safe="") for part in key if part)
-        return evaluation / "subjects" / f"{stem}.json"
+        return evaluation / SUBJECTS_FOLDER / f"{stem}.json"

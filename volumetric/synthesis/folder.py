@@ -137,7 +137,7 @@ class PredictionFolder:
         TimingRow.write_table(self._path / TIMINGS, self._timings.values())
 
     def _description(self) -> dict[str, Any]:
-        """What describes the folder, nothing where that cannot be read."""
+        """Content of the description, empty where it cannot be read."""
         path = self._path / DESCRIPTION
         try:
             content = json.loads(path.read_bytes()) if path.is_file() else {}
