@@ -217,3 +217,11 @@ def test_attack_3_blank_lines_count_in_the_line_numbers_of_problems(tmp_path):
         read_manifest(write(tmp_path / "m.csv", text))
     assert "line 4: split is 'trian'" in str(caught.value)
     assert "line 5: more cells than columns" in str(caught.value)
+
+
+def test_attack_10_a_column_in_capitals_is_that_of_the_same_letters(tmp_path):
+    (tmp_path / "m.csv").write_text("subject_id,t1w,T2w,T1W\np0,a.nii.gz,b.nii.gz,c.nii.gz\n")
+    with pytest.raises(ManifestError) as error:
+        read_manifest(tmp_path / "m.csv")
+    assert "the column `T2w` looks like `t2w` misspelled" in str(error.value)
+    assert "the column `T1W` looks like `t1w` misspelled" in str(error.value)

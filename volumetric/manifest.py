@@ -206,7 +206,7 @@ def _column_problems(path: Path, columns: Sequence[str]) -> Iterator[str]:
         yield f"{path}: {_missing_subject_id(columns)}"
     for column in columns:
         known = None if column in _KNOWN_COLUMNS else _misspelled(column)
-        if known and known not in columns:
+        if known and (known not in columns or known == column.lower()):
             yield f"{path}: the column `{column}` looks like `{known}` misspelled; rename it"
     for column, count in Counter(columns).items():
         if count > 1:
@@ -283,7 +283,10 @@ def _absent(rows: Sequence[ManifestRow], columns: Sequence[str]) -> Iterator[str
 
 
 def _misspelled(column: str) -> str | None:
-    return next((known for known in _KNOWN_COLUMNS if one_letter_away(column.lower(), known)), None)
+    name = column.lower()
+    if name in _KNOWN_COLUMNS:
+        return name
+    return next((known for known in _KNOWN_COLUMNS if one_letter_away(name, known)), None)
 
 
 def _raise_if(name: str, problems: Sequence[str]) -> None:

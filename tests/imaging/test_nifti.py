@@ -167,3 +167,18 @@ def test_the_hash_is_of_the_bytes_that_were_read(tmp_path):
     image = read_image(path)
     assert image.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert image.with_array(image.array * 2).sha256 == image.sha256
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_attack_10_an_intercept_that_swallows_the_voxels_is_refused(tmp_path, sign):
+    """Steps of float32 are 64 at 1e9 and 0.06 at 1e6."""
+    voxels = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
+    image = nib.Nifti1Image(voxels, np.diag([2.0, 3, 4, 1]))
+    for intercept, is_read in ((1e9, False), (1e7, False), (1e4, True)):
+        image.header.set_slope_inter(1, sign * intercept)
+        nib.save(image, tmp_path / "scan.nii.gz")
+        if is_read:
+            np.testing.assert_allclose(read_image(tmp_path / "scan.nii.gz").array, voxels + sign * intercept)
+        else:
+            with pytest.raises(ImageError, match=r"scan.nii.gz: the voxels lie between .* mend scl_inter"):
+                read_image(tmp_path / "scan.nii.gz")

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from volumetric.model.folder import load_model
@@ -89,3 +91,15 @@ def test_a_model_of_two_sources_takes_named_inputs(files, spec, tmp_path):
         find_cases([], both, named={"flair": t1w})
     with pytest.raises(InputsError, match="there is no such file"):
         find_cases([], both, named={"t1w": tmp_path / "none.nii.gz"})
+
+
+def test_attack_10_files_of_a_folder_that_are_left_out_are_named(files, spec, tmp_path, caplog):
+    files("a/t1w.nii.gz", "b.nii.gz", "c.nii", "d.nii", "e.nii", "sub-f_desc-synth_T2w.nii.gz")
+    with caplog.at_level(logging.INFO):
+        assert len(find_cases([tmp_path], spec)) == 1
+    assert f"{tmp_path}: left out, since not named like a t1w: b.nii.gz, c.nii, d.nii and 1 more" in caplog.text
+
+
+def test_attack_10_a_split_without_manifests_is_refused(files, spec):
+    with pytest.raises(InputsError, match="--split test: it is about the rows of manifests, and none is given"):
+        find_cases(files("t1w.nii.gz"), spec, split="test")

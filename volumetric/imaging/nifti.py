@@ -27,6 +27,7 @@ from volumetric.outputs import hash_bytes, write_bytes
 SUFFIXES = (".nii.gz", ".nii")
 """File name endings that are read and written."""
 
+_MIN_STEPS = 256
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 1
 _GZIP_WBITS = 31  # a gzip header without a time, so that equal content gives equal bytes
@@ -110,6 +111,7 @@ def read_image(path: Path) -> Image:
         with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
             array = np.asarray(nifti.dataobj, dtype=np.float32).reshape(header.space.shape, order="A")
     _check_finite(array, path)
+    _check_steps(array, path)
     return Image(array, np.asarray(nifti.affine, dtype=np.float64), nifti.header, sha256)
 
 
@@ -230,4 +232,14 @@ def _check_finite(array: NDArray[np.float32], path: Path) -> None:
         raise ImageError(
             f"{path}: {num_bad} of {array.size} voxels are NaN or infinite (the first at {first}); "
             "replace them, for example by 0 outside the brain"
+        )
+
+
+def _check_steps(array: NDArray[np.float32], path: Path) -> None:
+    """Check that float32 told the voxels apart, which it does not far away from 0."""
+    low, high = float(array.min()), float(array.max())
+    if 0 < high - low < _MIN_STEPS * float(np.spacing(np.float32(max(abs(low), abs(high))))):
+        raise ImageError(
+            f"{path}: the voxels lie between {low:.9g} and {high:.9g}, too near to each other to be told apart; mend "
+            "scl_inter in the header, or subtract the smallest value"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from volumetric.manifest import ManifestRow, read_manifest
 from volumetric.model.spec import ModelSpec
 from volumetric.records.table import SessionKey
 
+log = logging.getLogger(__name__)
+
+_NUM_SHOWN = 3
 _BIDS_SUFFIX = {"t1w": "T1w", "t2w": "T2w", "pdw": "PDw", "flair": "FLAIR", "t1wce": "T1w", "labels": "dseg"}
 _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([A-Za-z0-9]+)")
 
@@ -68,8 +72,12 @@ def find_cases(
 
 
 def _manifest_rows(manifests: Sequence[Path], split: str) -> list[ManifestRow]:
-    rows = list(read_manifest(*manifests).split(split)) if manifests else []
-    if manifests and not rows:
+    if not manifests:
+        if split != "all":
+            raise InputsError(f"--split {split}: it is about the rows of manifests, and none is given; leave it out")
+        return []
+    rows = list(read_manifest(*manifests).split(split))
+    if not rows:
         raise InputsError(
             f"{', '.join(map(str, manifests))}: no row has split `{split}`; give --split train, val, test or all"
         )
@@ -96,13 +104,17 @@ def _files(path: Path, spec: ModelSpec) -> list[Path]:
 
 
 def _files_in_folder(folder: Path, contrast: str) -> list[Path]:
-    every = sorted(f for f in folder.rglob("*.nii*") if f.name.endswith(SUFFIXES))
-    files = [f for f in every if _is_named_like(f, contrast) and "desc-synth" not in f.name]
+    every = [f for f in sorted(folder.rglob("*.nii*")) if f.name.endswith(SUFFIXES) and "desc-synth" not in f.name]
+    files = [f for f in every if _is_named_like(f, contrast)]
     if not files:
         raise InputsError(
             f"{folder}: no file there is named like a {contrast} (..._{_BIDS_SUFFIX[contrast]}.nii.gz, "
             f"{contrast}.nii.gz, ...-T1.nii.gz); name the files themselves, or write a manifest"
         )
+    left = [f.name for f in every if not _is_named_like(f, contrast)]
+    if left:
+        names = ", ".join(left[:_NUM_SHOWN]) + f" and {len(left) - _NUM_SHOWN} more" * (len(left) > _NUM_SHOWN)
+        log.info("%s: left out, since not named like a %s: %s", folder, contrast, names)
     return files
 
 
