@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from volumetric.batch.subjects import Outcome
 from volumetric.errors import InputError
-from volumetric.outputs import check_unclaimed, hash_file, hash_path, versions, without_folders, write_json
+from volumetric.outputs import check_unclaimed, hash_file, hash_path, without_folders
+from volumetric.records.description import DESCRIPTION, PROGRAM, DatasetDescription
 from volumetric.records.prediction import (
     PREDICTIONS,
     TIMINGS,
@@ -23,10 +22,6 @@ from volumetric.records.table import SessionKey
 from volumetric.synthesis.inputs import InferenceCase
 from volumetric.synthesis.task import NOTICE
 
-DESCRIPTION = "dataset_description.json"
-"""Name of BIDS' description of the folder."""
-
-_PROGRAM = "volumetric"
 _SIDECARS = ("sub-*/anat/sub-*_desc-synth_*.json", "sub-*/ses-*/anat/sub-*_desc-synth_*.json")
 
 
@@ -93,25 +88,17 @@ class PredictionFolder:
         Raises:
             OwnershipError: its description is not of `infer`.
         """
-        before = self._description()
-        makers = before.get("GeneratedBy")
-        names = [maker.get("Name") for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
-        if before and _PROGRAM not in names:
+        before = DatasetDescription.read_if_usable(self._path)
+        if before is not None and not before.is_own:
             raise OwnershipError(
-                f"{self._path / DESCRIPTION} describes another data set ({before.get('Name', 'without a name')}); "
-                f"choose another --out, such as {self._path / 'derivatives' / _PROGRAM}"
+                f"{self._path / DESCRIPTION} describes another data set ({before.Name}); choose another --out, such as "
+                f"{self._path / 'derivatives' / PROGRAM}"
             )
 
     def describe(self, target: str) -> None:
         """Write `dataset_description.json`; what was added to it since stays."""
-        ours = {
-            "Name": f"Synthetic {target} images",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": _PROGRAM, "Version": versions()[_PROGRAM]}],
-            "HowToAcknowledge": NOTICE,
-        }
-        write_json(self._path / DESCRIPTION, self._description() | ours)
+        before = DatasetDescription.read_if_usable(self._path)
+        DatasetDescription.of_predictions(target, NOTICE, before).write(self._path)
 
     def write_tables(self, cases: Sequence[InferenceCase], outcomes: Sequence[Outcome[PredictionRow]]) -> None:
         """Write `predictions.csv` and `timings.csv`; subjects of earlier calls keep their rows.
@@ -135,15 +122,6 @@ class PredictionFolder:
         rows = [row for row in self._rows.values() if owners.get(row.path, row.key) == row.key]
         PredictionRow.write_table(self._path / PREDICTIONS, rows)
         TimingRow.write_table(self._path / TIMINGS, self._timings.values())
-
-    def _description(self) -> dict[str, Any]:
-        """Content of the description, empty where it cannot be read."""
-        path = self._path / DESCRIPTION
-        try:
-            content = json.loads(path.read_bytes()) if path.is_file() else {}
-        except ValueError:
-            return {}
-        return content if isinstance(content, dict) else {}
 
     def _is_begun(self) -> bool:
         """True where `infer` has written before."""
