@@ -92,7 +92,7 @@ def phantom(
         PhantomError: an argument that makes no sense, no label maps, or a subject that could not be made; the others
             are made, and are in the manifest.
         LabelTableError: no such table, or one that is wrong.
-        OutputError: `out` holds a cohort of other settings and `fresh` is not set.
+        OutputError: `out` holds a cohort of other settings, or files of others, and `fresh` is not set.
     """
     _check(subjects, seed, spacing_mm)
     if anatomies is None:
