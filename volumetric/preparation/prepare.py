@@ -62,8 +62,8 @@ def prepare(
         fresh: prepare all of them again.
 
     Raises:
-        InputError: the call itself is wrong, would replace one of its inputs or a file of others, or no subject could be
-            prepared.
+        InputError: the call itself is wrong, would replace one of its inputs or a file of others, or no subject could
+            be prepared.
     """
     manifest = read_manifest(*manifests)
     rows = manifest.rows
