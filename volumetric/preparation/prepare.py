@@ -75,9 +75,7 @@ def prepare(
             _require_any(manifest, task)
             _delete_outputs(out)
         settings = PreparationSettings.model_validate(dict(config))
-        began = not fresh and settings.began(out)
-        if not (began or fresh or (out / SHARDS).exists()):
-            check_unclaimed([*(out / name for name in _TABLES), *_images(manifest, out)])
+        began = not fresh and _has_begun(settings, manifest, out)
         if spread.is_whole:
             if not began:
                 settings.begin(out)
@@ -94,6 +92,14 @@ def prepare(
         )
         quality = _write_tables(task, manifest, outcomes) if spread.is_whole else []
     return Preparation(outcomes, out / "manifest.csv", quality)
+
+
+def _has_begun(settings: PreparationSettings, manifest: Manifest, out: Path) -> bool:
+    """True if the folder was begun with these settings; where it was not begun, nothing of others would be replaced."""
+    began = settings.began(out)
+    if not (began or (out / SHARDS).exists()):
+        check_unclaimed([*(out / name for name in _TABLES), *_images(manifest, out)])
+    return began
 
 
 def _write_tables(
