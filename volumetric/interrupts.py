@@ -120,7 +120,7 @@ def children_killed_on_error() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _kill_children()
+        kill_children()
         raise
 
 
@@ -155,11 +155,12 @@ def _watch(received: socket.socket) -> None:
 
 def _end(number: int) -> None:
     say_last_words()
-    _kill_children()
+    kill_children()
     os._exit(128 + number)
 
 
-def _kill_children() -> None:
+def kill_children() -> None:
+    """Kill the processes of `multiprocessing` that this one has started."""
     for child in multiprocessing.active_children():
         child.kill()
 

@@ -3,7 +3,8 @@ import os
 import shutil
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, spawn
 
@@ -169,6 +170,30 @@ def test_a_process_that_dies_before_it_has_its_task_does_not_keep_its_parent_wai
         spawn.set_executable(executable)
         signal.signal(signal.SIGALRM, before)
     assert ["killed" in outcome.error for outcome in outcomes] == [True, True]
+
+
+def test_a_process_that_is_started_while_the_pool_breaks_is_ended(monkeypatch):
+    """It waited for work, and its parent for its end."""
+    spawn_process = ProcessPoolExecutor._spawn_process
+    late = []
+
+    def spawn_late(pool):
+        if len(pool._processes) != 1 or late:
+            spawn_process(pool)
+            return
+        (first,) = list(pool._processes.values())
+        process = pool._mp_context.Process(target=time.sleep, args=(60,))
+        process.start()
+        late.append(process)
+        os.kill(first.pid, signal.SIGKILL)
+        while not pool._broken:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_spawn_process", spawn_late)
+    outcomes = run_subjects(Dying(), [1, 2], title="t", jobs=2)
+    assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+    late[0].join(5)
+    assert late[0].exitcode == -signal.SIGKILL
 
 
 class Staged(Doubling):

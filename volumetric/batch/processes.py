@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from volumetric.batch.subjects import ItemT, LoadedT, Outcome, RecordT, ResultT, SubjectTask, do_subject
-from volumetric.interrupts import children_killed_on_error, children_unsignaled, end_with_parent, held
+from volumetric.interrupts import children_killed_on_error, children_unsignaled, end_with_parent, held, kill_children
 from volumetric.machine import num_cores
 
 _AHEAD = 4
@@ -65,6 +65,8 @@ def _in_pools(
                     outcome = Outcome(task.name(left[number]), "failed", error=died)
                 del left[number]
                 yield number, outcome
+            if these.keys() & left.keys():
+                kill_children()  # a process that is started while the pool breaks is not ended by it
 
 
 def _as_they_end(
