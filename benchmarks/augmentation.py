@@ -1,13 +1,14 @@
-"""Synthetic T2w for training a lesion segmenter, with and without lesions inserted, on a simulated cohort.
+"""Synthetic T2w for training a lesion segmenter, with and without lesions, on a simulated cohort.
 
 python benchmarks/augmentation.py --out runs/augmentation
 
 Generators learn T2w from the label maps of the cases (pix2pix: the U-Net, and SPADE, both against a discriminator), and
-make T2w of label maps of other subjects, as they are and with lesions of the program's shape model laid over white
-matter. A segmenter (MONAI's U-Net, Dice and cross-entropy) learns from scans alone, from synthetic images alone, and
-from half and half, for equal steps, and is scored by Dice on subjects that no network has learned from. The generator
-that helps n cases has learned from these n alone; the one of all cases serves where the segmenter has none. Finished
-generators and images are not made again.
+make T2w of label maps of other subjects: without lesions, with random ones, with those of the cases (`volumetric
+add-lesions`), and with their own, which no one would know of real subjects. A segmenter (MONAI's U-Net, Dice and
+cross-entropy) learns from scans alone, from synthetic images alone, and from half and half, for equal steps, and is
+scored by Dice on subjects that no network has learned from. What helps n cases has learned from these n alone; that of
+all cases serves where the segmenter has none. Finished generators and images are not made again. `--validate` scores
+scans alone on the scans of the other subjects, to choose the segmenter's settings by.
 """
 
 from __future__ import annotations
@@ -33,23 +34,19 @@ from monai.transforms import (
 )
 from numpy.typing import NDArray
 
+from volumetric.cohort.add_lesions import add_lesions
 from volumetric.cohort.phantom import phantom
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import resolve
-from volumetric.config.simulation import SimulationConfig
 from volumetric.figures.differences import Differences, Panel, draw_differences
-from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
+from volumetric.imaging.nifti import read_image, read_labels, write_image
 from volumetric.learning.train import train
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.metrics.differences import paired_difference
 from volumetric.model.spec import SPEC
 from volumetric.outputs import write_csv
 from volumetric.records.prediction import PREDICTIONS, PredictionRow
-from volumetric.simulation.draws import draw_pair
-from volumetric.simulation.label_map import prepare_label_map
-from volumetric.simulation.label_table import LESION, read_label_table
-from volumetric.simulation.pathology import with_lesions
-from volumetric.simulation.tissues import NUMBER
+from volumetric.simulation.label_table import LESION
 from volumetric.synthesis.infer import infer
 
 CLASSES = {"air": 0, "fluid": 1, "cortex": 2, "white_matter": 3, LESION: 4}
@@ -57,9 +54,11 @@ GENERATORS = {
     "pix2pix": ["network.name=unet", "network.channels=[16,32,64]", "network.num_blocks=1"],
     "spade": ["network.name=spade", "network.channels=[16,32,64]"],
 }
-LABELINGS = ("as they are", "lesions inserted")
-NUM_TEST, NUM_MAPS = 8, 12
+LABELINGS = ("no lesions", "random lesions", "lesions of the cases", "their own lesions")
+NUM_CASES, NUM_TEST, NUM_MAPS = 10, 8, 12
 PATCH = 48
+"""Of the generators; the segmenter's is `SEGMENTER_PATCH`."""
+SEGMENTER_PATCH, BATCH = 32, 4
 
 
 class Case(NamedTuple):
@@ -77,21 +76,27 @@ class Cohort(NamedTuple):
     others: Sequence[ManifestRow]
 
 
-def labeled(row: ManifestRow, folder: Path, rng: np.random.Generator | None = None) -> ManifestRow:
-    """The row with a label map of tissues and lesions: the subject's own, or, with `rng`, new ones in white matter."""
+def labeled(row: ManifestRow, folder: Path, *, lesions: bool) -> ManifestRow:
+    """The row with a label map of its tissues, and of its lesions where asked for."""
     path = folder / f"{row.subject_id}.nii.gz"
-    tissues = read_labels(row.path("tissues"))
-    if rng is None:
-        lesions = read_labels(row.path("lesions")).array > 0
-        write_image(path, Image(np.where(lesions, CLASSES[LESION], tissues.array).astype(np.uint8), tissues.affine))
-    else:
-        label_map = prepare_label_map(tissues, read_label_table("three_tissues"), name=row.subject_id)
-        drawn = draw_pair(rng, SimulationConfig(lesion_probability=1, tumor_probability=0)).lesions
-        number = np.zeros(len(NUMBER), np.uint8)
-        for tissue, label in CLASSES.items():
-            number[NUMBER[tissue]] = label
-        write_image(path, Image(number[with_lesions(rng, label_map, drawn)], label_map.space.affine))
+    classes = read_labels(row.path("tissues"))
+    if lesions:
+        classes.array[read_labels(row.path("lesions")).array > 0] = CLASSES[LESION]
+    write_image(path, classes)
     return replace(row, paths={**row.paths, "labels": path})
+
+
+def label_maps(cohort: Cohort, num_cases: int, out: Path) -> Mapping[str, Sequence[ManifestRow]]:
+    """By labeling, the label maps of the other subjects and nothing else of them."""
+    own = [only_labels(row) for row in cohort.others]
+    healthy, cases = out / "healthy.csv", out / f"cases_{num_cases}.csv"
+    write_manifest(healthy, [only_labels(labeled(row, out / "healthy", lesions=False)) for row in cohort.others])
+    write_manifest(cases, [only_labels(row) for row in cohort.cases[:num_cases]])
+    table = str(out / "classes.yaml")
+    random = add_lesions([healthy], out / "random", table=table, random=True)
+    given = add_lesions([healthy], out / f"given_{num_cases}", table=table, donors=[cases])
+    rows = (read_manifest(healthy).rows, read_manifest(random).rows, read_manifest(given).rows, own)
+    return dict(zip(LABELINGS, rows, strict=True))
 
 
 def only_labels(row: ManifestRow) -> ManifestRow:
@@ -130,28 +135,29 @@ def synthesized(
         train([run.with_suffix(".csv")], resolve("labels_to_t2w", changes), run)
     made = {}
     for labeling, labeled_rows in maps.items():
-        folder, manifest = run / labeling.replace(" ", "_"), out / f"{labeling.replace(' ', '_')}.csv"
+        folder = run / labeling.replace(" ", "_")
+        manifest = folder.with_suffix(".csv")
         write_manifest(manifest, labeled_rows)
         infer([manifest], out=folder, model=run, options=InferenceOptions(device="cpu", overlap=0.0), prepare=False)
-        images = {row.subject_id: folder / row.path for row in PredictionRow.read_table(folder / PREDICTIONS)}
-        made[labeling] = [case(images[row.subject_id], row.path("labels")) for row in labeled_rows]
+        images = {row.key: folder / row.path for row in PredictionRow.read_table(folder / PREDICTIONS)}
+        made[labeling] = [case(images[row.key], row.path("labels")) for row in labeled_rows]
     return made
 
 
 def segmenter(cases: Sequence[Case], synthetic: Sequence[Case], seed: int, steps: int) -> UNet:
-    """A U-Net that has learned lesions; each step sees one patch of either, or two of what there is."""
+    """A U-Net that has learned lesions; each step sees two patches of either, or four of what there is."""
     torch.manual_seed(seed)
-    network = UNet(3, 1, 1, channels=(8, 16, 32), strides=(2, 2))
+    network = UNet(3, 1, 1, channels=(8, 16, 32), strides=(2, 2), norm="batch")  # test volumes are no patches
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     loss_of = DiceCELoss(sigmoid=True, batch=True)  # a patch without a lesion has no Dice of its own
     rng = np.random.default_rng(seed)
-    crop = RandCropByPosNegLabel((PATCH,) * 3, pos=1, neg=1, num_samples=1, allow_smaller=True)
+    crop = RandCropByPosNegLabel((SEGMENTER_PATCH,) * 3, pos=3, neg=1, num_samples=1, allow_smaller=True)
     flip, shade = RandFlip(0.5, spatial_axis=0), Compose([RandScaleIntensity(0.2, 1), RandGaussianNoise(0.5, std=0.1)])
     pools = [pool for pool in (cases, synthetic) if pool]
     for _ in range(steps):
         crops = []
-        for pool in pools if len(pools) == 2 else pools * 2:
+        for pool in pools * (BATCH // len(pools)):
             drawn, draw = pool[int(rng.integers(len(pool)))], int(rng.integers(2**31))
             for transform in (crop, flip, shade):
                 transform.set_random_state(draw)
@@ -182,15 +188,15 @@ def summary(runs: Sequence[NDArray[np.float64]]) -> Mapping[str, float]:
     }
 
 
-def make_cohort(out: Path, num_cases: int) -> Cohort:
+def make_cohort(out: Path) -> Cohort:
     """Simulated subjects: cases, test subjects, and those of whom the label maps alone are used."""
-    total = num_cases + NUM_TEST + NUM_MAPS
+    total = NUM_CASES + NUM_TEST + NUM_MAPS
     out.mkdir(parents=True, exist_ok=True)
     (out / "classes.yaml").write_text("".join(f"{name}: [{label}]\n" for name, label in CLASSES.items()))
     manifest = read_manifest(phantom(out / "cohort", subjects=total))
-    rows = [labeled(row, out / "labels") for row in manifest.rows]
-    cases = [replace(row, split="train") for row in rows[:num_cases]]
-    return Cohort(cases, rows[num_cases : num_cases + NUM_TEST], rows[num_cases + NUM_TEST :])
+    rows = [labeled(row, out / "labels", lesions=True) for row in manifest.rows]
+    cases = [replace(row, split="train") for row in rows[:NUM_CASES]]
+    return Cohort(cases, rows[NUM_CASES : NUM_CASES + NUM_TEST], rows[NUM_CASES + NUM_TEST :])
 
 
 def row_of(
@@ -209,25 +215,27 @@ def main() -> None:
     """Make the cohort, train what is asked for, print the table, and draw the gains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scans", type=int, nargs="+", default=[0, 3, 10], help="numbers of scanned cases")
-    parser.add_argument("--generator-steps", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=600, help="of the segmenter")
+    parser.add_argument(
+        "--scans", type=int, nargs="+", default=[0, 3, 10], help=f"numbers of scanned cases, to {NUM_CASES}"
+    )
+    parser.add_argument("--generator-steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=1000, help="of the segmenter")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--validate", action="store_true")
     options = parser.parse_args()
     out: Path = options.out
-    cohort = make_cohort(out, max(options.scans))
-    rng = np.random.default_rng(0)
-    maps = {
-        LABELINGS[0]: [only_labels(row) for row in cohort.others],
-        LABELINGS[1]: [only_labels(labeled(row, out / "inserted", rng)) for row in cohort.others],
-    }
-    test, scans = ([case(row.path("t2w"), row.path("labels")) for row in part] for part in (cohort.test, cohort.cases))
+    cohort = make_cohort(out)
+    scored = cohort.others if options.validate else cohort.test
+    test, scans = ([case(row.path("t2w"), row.path("labels")) for row in part] for part in (scored, cohort.cases))
     rows, panels = [], []
     for num in options.scans:
         pools: dict[tuple[str, str], Sequence[Case]] = {("scans alone", ""): []} if num else {}
-        for generator in GENERATORS:
-            made = synthesized(generator, cohort.cases[: num or None], maps, out, options.generator_steps)
-            pools |= {(generator, labeling): made[labeling] for labeling in LABELINGS}
+        maps = label_maps(cohort, num or NUM_CASES, out)
+        for generator in () if options.validate else GENERATORS:
+            made = synthesized(generator, cohort.cases[: num or NUM_CASES], maps, out, options.generator_steps)
+            pools |= {
+                (generator, labeling): made[labeling] for labeling in LABELINGS if num or labeling != "no lesions"
+            }
         alone, gains = None, []
         for (method, labeling), synthetic in pools.items():
             runs = [dice(segmenter(scans[:num], synthetic, seed, options.steps), test) for seed in range(options.seeds)]

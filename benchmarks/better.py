@@ -1,30 +1,35 @@
 """Flips, ensemble and averaged weights against one plain model, at equal training budget, on real scans at 2 mm.
 
-python benchmarks/better.py mni.csv brats.csv --out runs/better --steps 300
+volumetric crossval all.csv --config t1w_to_t2w_cpu --folds 3 --no-segmentation ... --out runs/cv
+python benchmarks/better.py runs/cv/fold-*/manifest.csv --out runs/better --steps 80
 
-Each method has three times the steps: `plain` in one run, `ensemble` as three seeds, `average` as one run and two
-fine-tunings of it, whose weights are averaged. The rows of split `train` are learned from, those of `test` scored, by
-the front doors of `train`, `infer` and `evaluate`. `train_s` is the time of a method's trainings, `infer_s` that of a
-subject, reading and writing included. Finished trainings are not repeated, and have no time then.
+Each manifest is a fold: rows of split `train` are learned from, those of `test` are scored by the front doors of
+`train`, `infer` and `evaluate`, and the subjects of all folds are pooled. Each method has three times the steps:
+`plain` in one run, `ensemble` as three seeds, `average` as one run and two fine-tunings of it, whose weights are
+averaged. Differences are to `plain` without flips, paired by subject. `infer_s` is the time of a session, reading and
+writing included. Finished trainings are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volumetric.config.inference import InferenceOptions
 from volumetric.config.resolve import resolve
 from volumetric.evaluation.evaluate import evaluate
+from volumetric.evaluation.pooled import pool_evaluations
 from volumetric.learning.train import train
+from volumetric.metrics.differences import paired_difference
 from volumetric.model.average import average
 from volumetric.model.spec import SPEC
 from volumetric.outputs import write_csv
 from volumetric.records.prediction import TIMINGS, TimingRow
+from volumetric.records.scores import ScoreRow
 from volumetric.synthesis.infer import infer
 
 BASE = [
@@ -38,64 +43,84 @@ BASE = [
     "device=cpu",
 ]
 METRICS = ("psnr_db", "ssim", "hfen")
+METHODS = (("plain", ""), ("plain", "x"), ("ensemble", ""), ("average", ""))
 
 
-def fitted(manifests: Sequence[Path], run: Path, steps: int, *changes: str) -> tuple[Path, float]:
-    """A run and the seconds of its training, NaN where it was there."""
-    if (run / "model" / SPEC).is_file():
-        return run, float("nan")
-    config = resolve(None, [*BASE, f"optim.num_steps={steps}", f"validation.every_steps={steps}", *changes])
-    start = time.perf_counter()
-    train(manifests, config.model_copy(update={"cache": str(run.parent / "cache")}), run)
-    return run, time.perf_counter() - start
+def fitted(manifest: Path, run: Path, steps: int, *changes: str) -> Path:
+    """A run, which is trained unless it was."""
+    if not (run / "model" / SPEC).is_file():
+        config = resolve(None, [*BASE, f"optim.num_steps={steps}", f"validation.every_steps={steps}", *changes])
+        train([manifest], config.model_copy(update={"cache": str(run.parent.parent / "cache")}), run)
+    return run
 
 
-def fit_all(manifests: Sequence[Path], out: Path, steps: int) -> dict[str, tuple[list[Path], float]]:
-    """By method, its models and the seconds that they took together."""
-    plain, plain_s = fitted(manifests, out / "plain", 3 * steps)
-    seeds = [fitted(manifests, out / f"seed{seed}", steps, f"seed={seed}") for seed in range(3)]
-    start = f"pretrained={seeds[0][0]}"
-    tuned = [fitted(manifests, out / f"tuned{seed}", steps, start, f"seed={seed}", "optim.lr=3e-4") for seed in (1, 2)]
-    soup = average([run for run, _ in tuned], out / "average" / "model", fresh=True).parent
-    return {
-        "plain": ([plain], plain_s),
-        "ensemble": ([run for run, _ in seeds], sum(seconds for _, seconds in seeds)),
-        "average": ([soup], seeds[0][1] + sum(seconds for _, seconds in tuned)),
-    }
+def fit_all(manifest: Path, out: Path, steps: int) -> dict[str, list[Path]]:
+    """By method, its models."""
+    plain = fitted(manifest, out / "plain", 3 * steps)
+    seeds = [fitted(manifest, out / f"seed{seed}", steps, f"seed={seed}") for seed in range(3)]
+    start = f"pretrained={seeds[0]}"
+    tuned = [fitted(manifest, out / f"tuned{seed}", steps, start, f"seed={seed}", "optim.lr=3e-4") for seed in (1, 2)]
+    soup = average(list(map(str, tuned)), out / "average" / "model", fresh=True).parent
+    return {"plain": [plain], "ensemble": seeds, "average": [soup]}
 
 
-def row_of(
-    method: str, models: Sequence[Path], flips: str, train_s: float, manifests: Sequence[Path], out: Path
-) -> dict[str, object]:
-    """Means over the test subjects, in the brain."""
-    folder = out / f"{method}_{flips or 'none'}"
+def by_subject(rows: Sequence[ScoreRow], metric: str) -> NDArray[np.float64]:
+    """Scores of the model in the brain, sessions of a subject averaged, in the subjects' order."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        if (row.method, row.region) == ("model", "brain"):
+            scores.setdefault(row.subject_id, []).append(row.metrics[metric])
+    return np.array([np.mean(scores[subject]) for subject in sorted(scores)])
+
+
+def scored(
+    method: str, flips: str, folds: Mapping[Path, Mapping[str, Sequence[Path]]], out: Path
+) -> tuple[Mapping[str, NDArray[np.float64]], float]:
+    """By metric, the scores of all held-out subjects; and the mean seconds of a session."""
+    name, evaluations, seconds = f"{method}_{flips or 'none'}", [], []
     options = InferenceOptions(device="cpu", flips=flips)
-    infer(manifests, out=folder / "predictions", model=list(models), split="test", options=options, prepare=False)
-    evaluation = evaluate(folder / "predictions", manifests, folder / "metrics", segmentation=False, jobs=1)
-    means = {
-        row.metric: row.mean
-        for row in evaluation.summary
-        if (row.method, row.region, row.group) == ("model", "brain", "")
-    }
-    seconds = np.mean([row.seconds for row in TimingRow.read_table(folder / "predictions" / TIMINGS)])
-    numbers = {name: round(means[name], 4) for name in METRICS}
-    return {"method": method, "flips": flips or "none", **numbers, "train_s": train_s, "infer_s": seconds}
+    for number, (manifest, models) in enumerate(folds.items()):
+        folder = out / f"fold-{number}" / name
+        infer(
+            [manifest],
+            out=folder / "predictions",
+            model=list(models[method]),
+            split="test",
+            options=options,
+            prepare=False,
+        )
+        evaluate(folder / "predictions", [manifest], folder / "metrics", segmentation=False, jobs=1)
+        evaluations.append(folder / "metrics")
+        seconds += [row.seconds for row in TimingRow.read_table(folder / "predictions" / TIMINGS)]
+    rows = pool_evaluations(evaluations, out / name).rows
+    return {metric: by_subject(rows, metric) for metric in METRICS}, float(np.mean(seconds))
 
 
 def main() -> None:
     """Train, infer and score what the command line asks for, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", type=Path, nargs="+")
+    parser.add_argument("folds", type=Path, nargs="+", help="a manifest for each fold")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
-    shown: Callable[[object], str] = lambda value: f"{value:10.4g}" if isinstance(value, float) else f"{value:10}"  # noqa: E731
-    rows = []
-    for method, (models, train_s) in fit_all(options.manifests, options.out, options.steps).items():
-        for flips in ("", "x", "xyz") if method == "plain" else ("", "x"):
-            rows.append(row_of(method, models, flips, train_s, options.manifests, options.out))
-            print("  ".join(map(shown, rows[-1].values())), flush=True)
-    write_csv(options.out / "better.csv", rows)
+    out: Path = options.out
+    folds = {
+        manifest: fit_all(manifest, out / f"fold-{number}", options.steps)
+        for number, manifest in enumerate(options.folds)
+    }
+    rows: list[dict[str, object]] = []
+    plain: Mapping[str, NDArray[np.float64]] = {}
+    for method, flips in METHODS:
+        scores, seconds = scored(method, flips, folds, out)
+        plain = plain or scores
+        row: dict[str, object] = {"method": method, "flips": flips or "none", "infer_s": round(seconds, 2)}
+        for metric, values in scores.items():
+            d = paired_difference(plain[metric], values, better="lower" if metric == "hfen" else "higher")
+            row |= {metric: round(float(values.mean()), 4), f"{metric}_gain": f"{d.mean:+.4f}"}
+            row |= {f"{metric}_ci95": f"[{d.ci95_low:+.4f}, {d.ci95_high:+.4f}]"}
+        rows.append(row)
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    write_csv(out / "better.csv", rows)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ def test_the_command_line_calls_front_doors_alone():
     ground = ("errors", "interrupts", "machine", "config", "records")
     doors = {f"volumetric.{room}" for room in ("cli", "batch", *ground)} | {
         "volumetric.crossval",
+        "volumetric.cohort.add_lesions",
         "volumetric.cohort.discover",
         "volumetric.cohort.fetch",
         "volumetric.cohort.phantom",

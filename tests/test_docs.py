@@ -83,7 +83,7 @@ def options_of_commands() -> dict[str, set[str]]:
 def test_commands_and_options_in_the_docs_exist(path):
     known = options_of_commands()
     text = path.read_text().replace("\\\n", " ")
-    for call in re.findall(r"(?:^|[`\s$])volumetric ([a-z]+\b[^`|\n#·]*)", text):
+    for call in re.findall(r"(?:^|[`\s$])volumetric ([a-z][a-z-]*\b[^`|\n#·]*)", text):
         command, *words = call.split()
         options = [word.split("=")[0].rstrip(".,;:)") for word in words if word.startswith("--")]
         if command in known:
@@ -97,7 +97,7 @@ def test_commands_in_code_exist():
     known = options_of_commands()
     for path in TEXTS:
         for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL):
-            called = re.findall(r"^volumetric ([a-z]+)", block, re.MULTILINE)
+            called = re.findall(r"^volumetric ([a-z][a-z-]*)", block, re.MULTILINE)
             assert set(called) <= known.keys(), by_name(path)
 
 

@@ -4,9 +4,9 @@
     prediction = load_model("runs/mine").predict("t1w.nii.gz")
     prediction.image.array  # float32 (I, J, K), 1000 x reference units, on the scan's own grid
 
-`discover`, `fetch`, `phantom`, `prepare`, `train`, `infer`, `evaluate`, `compare` and `report` are the commands of the
-same names; `read_manifest` reads a manifest, and `InferenceOptions` says how a model is run. `volumetric.transforms`
-holds the MONAI transforms.
+`discover`, `fetch`, `phantom`, `add_lesions`, `prepare`, `train`, `infer`, `evaluate`, `compare` and `report` are the
+commands of the same names; `read_manifest` reads a manifest, and `InferenceOptions` says how a model is run.
+`volumetric.transforms` holds the MONAI transforms.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from volumetric.cohort.add_lesions import add_lesions
     from volumetric.cohort.discover import discover
     from volumetric.cohort.fetch import fetch
     from volumetric.cohort.phantom import phantom
@@ -34,6 +35,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 _HOMES = {
     "InferenceOptions": "volumetric.config.inference",
+    "add_lesions": "volumetric.cohort.add_lesions",
     "compare": "volumetric.comparison.compare",
     "discover": "volumetric.cohort.discover",
     "evaluate": "volumetric.evaluation.evaluate",
@@ -49,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "InferenceOptions",
+    "add_lesions",
     "compare",
     "discover",
     "evaluate",

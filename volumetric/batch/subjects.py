@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _BEGIN_S = 0.05
 """Time in which a thread begins subjects before it hands them over."""
 
+_NUM_SHOWN = 5
+
 ItemT = TypeVar("ItemT", contravariant=True)
 LoadedT = TypeVar("LoadedT")
 ResultT = TypeVar("ResultT")
@@ -127,6 +129,20 @@ def run_subjects(
 def exit_status(outcomes: Iterable[Outcome[Any]]) -> int:
     """0 if every subject is done, 1 if some failed."""
     return int(any(outcome.status == "failed" for outcome in outcomes))
+
+
+def check_all_done(outcomes: Sequence[Outcome[Any]], error: type[InputError]) -> None:
+    """Check that no subject failed.
+
+    Raises:
+        InputError: of the given type, naming those that did.
+    """
+    failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        shown = failed[:_NUM_SHOWN] + [f"and {len(failed) - _NUM_SHOWN} more"] * (len(failed) > _NUM_SHOWN)
+        raise error(
+            f"{len(failed)} of {len(outcomes)} subjects failed: {', '.join(shown)}; mend the cause and repeat the call"
+        )
 
 
 def _in_this_process(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from volumetric.cli.add_lesions import add_lesions
 from volumetric.cli.average import average
 from volumetric.cli.compare import compare
 from volumetric.cli.config import config
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 _VERBS = (
     *(phantom, fetch, discover, prepare, train, models, verify, infer, evaluate, compare, report, config),
-    *(crossval, average, status, merge),
+    *(crossval, average, add_lesions, status, merge),
 )
 for verb in _VERBS:
     app.command(cls=Command, no_args_is_help=verb not in (models, verify))(past_typer(verb))

@@ -17,7 +17,7 @@ from volumetric.config.choices import MaskKind
 from volumetric.config.simulation import SimulationConfig
 from volumetric.imaging.nifti import SUFFIXES, read_labels, stem
 from volumetric.manifest import SPLITS
-from volumetric.outputs import hash_file, hash_json
+from volumetric.outputs import hash_file
 from volumetric.records.settings import LabelMapSettings, PhantomSettings
 from volumetric.simulation.artifacts import draw_scale
 from volumetric.simulation.draws import draw_pair
@@ -100,10 +100,9 @@ class LabelMapTask(CohortTask[LabelMap, LabelMapDraw, LabelMapSubject]):
 
     def settings(self) -> PhantomSettings:
         """The settings of the cohort, with the hash of each label map."""
-        entries = sorted((label, tissue) for label, tissue in self.table.tissue_of.items())
         label_maps = LabelMapSettings(
             table=Path(self.table.name).name,
-            table_sha256=hash_json(entries),
+            table_sha256=self.table.sha256,
             region=self.region,
             files={file.path.name: file.sha256 for file in self.label_maps},
         )

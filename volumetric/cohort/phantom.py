@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from volumetric.batch.subjects import LoadedT, Outcome, run_subjects
+from volumetric.batch.subjects import LoadedT, check_all_done, run_subjects
 from volumetric.cohort.label_maps import LabelMapTask, find_label_maps
 from volumetric.cohort.preview import PREVIEW_FILE, write_preview
 from volumetric.cohort.simulated import IMAGES, CohortTask, DrawnT, PhantomError, SubjectT
@@ -29,7 +29,6 @@ RECIPE = 1
 SPACING_LIMITS_MM = (0.5, 4.0)
 
 _DEFAULTS = SimulationConfig()
-_NUM_SHOWN = 5
 _MAX_SUBJECTS = 1_000_000
 
 
@@ -131,7 +130,7 @@ def _make_subjects(
     manifest = _describe(task, settings, drawn)
     if preview and drawn:
         write_preview(manifest)
-    _raise_failures(outcomes)
+    check_all_done(outcomes, PhantomError)
     return manifest
 
 
@@ -208,12 +207,3 @@ def _outputs(out: Path) -> list[Path]:
     """
     images = [path for image in IMAGES for path in out.glob(f"sim[0-9]*/{image}.nii.gz")]
     return [*images, *(out / name for name in ("manifest.csv", "phantom.json", PREVIEW_FILE, SETTINGS_FILE))]
-
-
-def _raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
-    failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
-    if failed:
-        shown = failed[:_NUM_SHOWN] + [f"and {len(failed) - _NUM_SHOWN} more"] * (len(failed) > _NUM_SHOWN)
-        raise PhantomError(
-            f"{len(failed)} of {len(outcomes)} subjects failed: {', '.join(shown)}; mend the cause and repeat the call"
-        )

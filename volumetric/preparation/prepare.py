@@ -15,7 +15,7 @@ from volumetric.config.resolve import as_yaml
 from volumetric.manifest import Manifest, ManifestError, ManifestRow, read_manifest, write_manifest
 from volumetric.outputs import check_unclaimed, without_folders, write_text
 from volumetric.preparation.quality import grade, quality_rows
-from volumetric.preparation.task import PreparationError, PreparationTask, folder_name
+from volumetric.preparation.task import PreparationError, PreparationTask
 from volumetric.records.preparation import QUALITY, SIDECAR, PreparationSidecar, QualityRow
 from volumetric.records.settings import SETTINGS_FILE, PreparationSettings
 from volumetric.records.shards import SHARDS
@@ -110,7 +110,7 @@ def _write_tables(
     quality: list[QualityRow] = []
     for row, outcome in zip(manifest.rows, outcomes, strict=True):
         if outcome.record is None:
-            reasons = without_folders(outcome.error, [*row.paths.values(), task.out / folder_name(row)])
+            reasons = without_folders(outcome.error, [*row.paths.values(), task.out / row.key.folder])
             quality.append(QualityRow(**row.key._asdict(), qc="fail", reasons=reasons))
             continue
         assessment = grade(outcome.record.quality, task.config.quality)
@@ -133,7 +133,7 @@ def _check(manifest: Manifest, config: PreparationConfig) -> None:
         )
     folders: dict[Path, ManifestRow] = {}
     for row in manifest.rows:
-        folder = folder_name(row)
+        folder = row.key.folder
         other = folders.setdefault(folder, row)
         if other is not row:
             raise PreparationError(
@@ -158,7 +158,7 @@ def _check_inputs(manifest: Manifest, manifests: Sequence[Path], out: Path) -> N
 
 def _images(manifest: Manifest, out: Path) -> list[Path]:
     """The images that are written of the columns of a row."""
-    return [out / folder_name(row) / f"{column}.nii.gz" for row in manifest.rows for column in {*row.paths, "mask"}]
+    return [out / row.key.folder / f"{column}.nii.gz" for row in manifest.rows for column in {*row.paths, "mask"}]
 
 
 def _require_any(manifest: Manifest, task: PreparationTask) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -138,7 +137,7 @@ class PreparationTask:
         return ManifestRow(item.subject_id, item.session_id, item.split, item.fold, paths, covariates)
 
     def _folder(self, item: ManifestRow) -> Path:
-        return self.out / folder_name(item)
+        return self.out / item.key.folder
 
 
 def _columns(alignment: Alignment) -> dict[str, Image]:
@@ -167,11 +166,6 @@ def _check_labels(subject: RawSubject, reference: str) -> None:
                 f"subject {subject.name}: `{name}` has shape {label.space.shape} and another grid than "
                 f"`{reference}` {scan.space.shape}; draw it on that scan, or resample it there"
             )
-
-
-def folder_name(row: ManifestRow) -> Path:
-    """Folder of a subject and session in the output folder."""
-    return Path(*(re.sub(r"[^\w-]", "_", part) for part in row.key if part))
 
 
 @lru_cache(maxsize=1)

@@ -128,6 +128,28 @@ class PhantomSettings(Settings):
     label_maps: LabelMapSettings | None = Field(None, exclude_if=lambda value: value is None)
 
 
+class LesionSettings(Settings):
+    """Settings of label maps with added lesions; more copies change nothing about those that are there.
+
+    Attributes:
+        seed: of all draws.
+        random: rough ellipsoids in place of the lesions of other maps.
+        recipe: of the draws.
+        table: name of the table from labels to tissues.
+        table_sha256: of its content.
+        maps: SHA-256 of each map by subject and session.
+        donors: the same of the maps that the lesions come from.
+    """
+
+    seed: int
+    random: bool
+    recipe: int
+    table: str
+    table_sha256: str
+    maps: Mapping[str, str]
+    donors: Mapping[str, str]
+
+
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
     flat: dict[str, Any] = {}

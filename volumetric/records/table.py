@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
@@ -108,6 +109,11 @@ class SessionKey(NamedTuple):
     def name(self) -> str:
         """`subject` or `subject/session`."""
         return "/".join(filter(None, self))
+
+    @property
+    def folder(self) -> Path:
+        """Relative folder of what is written of this session: `ms01` or `ms01/study2`, odd characters replaced."""
+        return Path(*(re.sub(r"[^\w-]", "_", part) for part in self if part))
 
 
 class SessionRow(TableRow):

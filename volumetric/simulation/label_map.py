@@ -11,7 +11,7 @@ from scipy import ndimage
 from volumetric.imaging.geometry import Slices, Space, bounding_box, crop, flips_to_ras, widened
 from volumetric.imaging.nifti import Image
 from volumetric.simulation.label_table import LabelTable, LabelTableError
-from volumetric.simulation.tissues import NUMBER, TISSUES
+from volumetric.simulation.tissues import IN_BRAIN, NUMBER, TISSUES
 
 STEPS_PER_MM = 8
 """Distances are kept as int8 in eighths of a millimeter, so up to 15.9 mm either way."""
@@ -27,7 +27,6 @@ _SMOOTHING_MM = 0.6
 _VENTRICLE_SMOOTHING_MM = 5.0
 _LESION_DEPTH_MM = 10.0
 _MAX_SITES = 20_000
-_IN_BRAIN = np.array([tissue.region == "brain" for tissue in TISSUES.values()])
 _WITHIN_SKULL = ("air", "dura", "optic_nerve")
 _IS_SCALP = np.array([tissue.region == "outside" and name not in _WITHIN_SKULL for name, tissue in TISSUES.items()])
 _FLUID, _DURA, _AIR, _VENTRICLE = (NUMBER[name] for name in ("fluid", "dura", "air", "ventricle"))
@@ -78,14 +77,14 @@ def prepare_label_map(image: Image, table: LabelTable, *, name: str) -> LabelMap
     """
     flips = flips_to_ras(image.affine)
     space, tissues = flips.apply_to_space(image.space), table.tissues(flips.apply(image.array), name=name)
-    if not _IN_BRAIN[tissues].any():
+    if not IN_BRAIN[tissues].any():
         raise LabelTableError(f"{name}: no voxel is brain by the table `{table.name}`; choose another --table")
     margin = np.ceil(_MARGIN_MM / space.spacing_mm).astype(int)
     tissues = np.pad(tissues, [(m, m) for m in margin])
     space = crop(space, tuple(slice(-m, n + m) for m, n in zip(margin, space.shape, strict=True)))  # type: ignore[arg-type]
     box = widened(bounding_box(tissues != _AIR), tissues.shape, margin)
     tissues, space = np.ascontiguousarray(tissues[box]), crop(space, box)
-    solid = _IN_BRAIN[tissues]
+    solid = IN_BRAIN[tissues]
     brain = widened(bounding_box(solid), solid.shape, margin)
     hull = np.zeros(solid.shape, bool)
     hull[brain] = _closed((solid | (tissues == _VENTRICLE))[brain], space)
@@ -93,7 +92,7 @@ def prepare_label_map(image: Image, table: LabelTable, *, name: str) -> LabelMap
     empty = tissues == _AIR
     tissues[empty & (hull_distance <= 0)] = _FLUID
     tissues[empty & (hull_distance > 0) & (hull_distance < _SHELL_MM * STEPS_PER_MM)] = _DURA
-    sites, odds = _lesion_sites(tissues, space)
+    sites, odds = lesion_sites(tissues, space)
     return LabelMap(
         space,
         tissues,
@@ -140,10 +139,16 @@ def _ventricle_slope(tissues: NDArray[np.uint8], space: Space) -> NDArray[np.flo
     return np.asarray(slope / max(float(np.sqrt((slope**2).sum(0)).max()), 1e-6), dtype=np.float32)
 
 
-def _lesion_sites(tissues: NDArray[np.uint8], space: Space) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def lesion_sites(tissues: NDArray[np.uint8], space: Space) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Voxels of white matter `(N, 3)`, of any brain where there is none, and their odds `(N,)`, of sum 1.
+
+    Args:
+        tissues: places in `tissues.NAMES`, `(I, J, K)`, brain among them.
+        space: their grid.
+    """
     white = tissues == NUMBER["white_matter"]
     if not white.any():
-        white = _IN_BRAIN[tissues]
+        white = IN_BRAIN[tissues]
     ventricle = tissues == _VENTRICLE
     sites = np.asarray(np.argwhere(white), np.int32)
     sites = sites[:: max(1, len(sites) // _MAX_SITES)]

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from volumetric.config.document import load_yaml
 from volumetric.errors import InputError
+from volumetric.outputs import hash_json
 from volumetric.simulation.tissues import NUMBER
 from volumetric.subject import HIGHEST_LABEL
 
@@ -44,6 +45,11 @@ class LabelTable:
         for label, tissue in self.tissue_of.items():
             grouped[merged.get(tissue, tissue)].append(label)
         return {tissue: tuple(sorted(labels)) for tissue, labels in grouped.items() if labels}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content."""
+        return hash_json(sorted(self.tissue_of.items()))
 
     def tissues(self, labels: NDArray[np.integer], *, name: str) -> NDArray[np.uint8]:
         """The tissue's number, a place in `tissues.NAMES`, in each voxel.

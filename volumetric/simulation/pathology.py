@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from volumetric.simulation.label_map import LabelMap
 from volumetric.simulation.parameters import Lesion
-from volumetric.simulation.tissues import NUMBER, TISSUES
+from volumetric.simulation.tissues import IN_BRAIN, NUMBER, TISSUES
 
 ROUGHNESS = 0.22
 """SD of the logarithm of a lesion's radius over its surface."""
 
 _NUM_WAVES = 8
-_BRAIN = np.array([tissue.region == "brain" for tissue in TISSUES.values()])
 _WHITE = np.array([name in ("white_matter", "cerebellar_white_matter", "brain_stem") for name in TISSUES])
 _SPREADS_IN_WHITE = {"edema", "white_matter_lesion"}
 
@@ -32,12 +31,28 @@ def with_lesions(rng: np.random.Generator, label_map: LabelMap, lesions: Sequenc
     """
     if not lesions:
         return label_map.tissues
-    tissues = label_map.tissues.copy()
-    ends = np.cumsum(label_map.lesion_odds)
+    sites = label_map.lesion_sites, label_map.lesion_odds
+    return laid_over(rng, label_map.tissues, sites, lesions, label_map.space.spacing_mm)
+
+
+def laid_over(
+    rng: np.random.Generator,
+    tissues: NDArray[np.uint8],
+    sites: tuple[NDArray[np.int32], NDArray[np.float64]],
+    lesions: Sequence[Lesion],
+    spacing_mm: NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """Tissues `(I, J, K)` with lesions at `label_map.lesion_sites`; as `with_lesions`."""
+    result, (voxels, odds) = tissues.copy(), sites
+    ends = np.cumsum(odds)
     for lesion in lesions:
-        site = label_map.lesion_sites[min(int(np.searchsorted(ends, lesion.site)), len(ends) - 1)]
-        _add(rng, tissues, site, lesion, label_map.space.spacing_mm)
-    return tissues
+        _add(rng, result, voxels[min(int(np.searchsorted(ends, lesion.site)), len(ends) - 1)], lesion, spacing_mm)
+    return result
+
+
+def replaceable(tissue: str) -> NDArray[np.bool_]:
+    """The tissues, by their places in `tissues.NAMES`, that a lesion of this tissue may replace."""
+    return _WHITE if tissue in _SPREADS_IN_WHITE else IN_BRAIN
 
 
 def _add(
@@ -57,8 +72,7 @@ def _add(
     own = tissues[box]
     before = own.copy()
     for scale, tissue in lesion.shells:
-        replaced = (_WHITE if tissue in _SPREADS_IN_WHITE else _BRAIN)[before]
-        own[(distance < scale) & replaced] = NUMBER[tissue]
+        own[(distance < scale) & replaceable(tissue)[before]] = NUMBER[tissue]
 
 
 def _rough(

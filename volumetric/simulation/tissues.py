@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from volumetric.simulation.signal import LITERATURE, Relaxation
 from volumetric.simulation.template import IRON_OF_CORTEX, NUCLEI
 
@@ -124,3 +126,6 @@ NAMES = tuple(TISSUES)
 """Tissues by number: a simulated label map holds these places."""
 
 NUMBER = {name: number for number, name in enumerate(NAMES)}
+
+IN_BRAIN = np.array([tissue.region == "brain" for tissue in TISSUES.values()])
+"""Solid brain, by number."""
