@@ -3,12 +3,12 @@
 python benchmarks/augmentation.py --out runs/augmentation
 
 Generators learn T2w from the label maps of the cases (pix2pix: the U-Net, and SPADE, both against a discriminator), and
-make T2w of label maps of other subjects: without lesions, with random ones, with those of the cases (`volumetric
-add-lesions`), and with their own, which no one would know of real subjects. A segmenter (MONAI's U-Net, Dice and
-cross-entropy) learns from scans alone, from synthetic images alone, and from half and half, for equal steps, and is
-scored by Dice on subjects that no network has learned from. What helps n cases has learned from these n alone; that of
-all cases serves where the segmenter has none. Finished generators and images are not made again. `--validate` scores
-scans alone on the scans of the other subjects, to choose the segmenter's settings by.
+make T2w of label maps of other subjects: without lesions, with random ones, and with those of the cases (`volumetric
+add-lesions`). A segmenter (MONAI's U-Net, Dice and cross-entropy) learns from scans alone, from synthetic images alone,
+and from half and half, for equal steps, and is scored by Dice on subjects that no network has learned from. What helps
+n cases has learned from these n alone; that of all cases serves where the segmenter has none. Finished generators and
+images are not made again. `--validate` scores scans alone on the scans of the other subjects, to choose the segmenter's
+settings by.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ GENERATORS = {
     "pix2pix": ["network.name=unet", "network.channels=[16,32,64]", "network.num_blocks=1"],
     "spade": ["network.name=spade", "network.channels=[16,32,64]"],
 }
-LABELINGS = ("no lesions", "random lesions", "lesions of the cases", "their own lesions")
+LABELINGS = ("no lesions", "random lesions", "lesions of the cases")
 NUM_CASES, NUM_TEST, NUM_MAPS = 10, 8, 12
 PATCH = 48
 """Of the generators; the segmenter's is `SEGMENTER_PATCH`."""
@@ -88,15 +88,13 @@ def labeled(row: ManifestRow, folder: Path, *, lesions: bool) -> ManifestRow:
 
 def label_maps(cohort: Cohort, num_cases: int, out: Path) -> Mapping[str, Sequence[ManifestRow]]:
     """By labeling, the label maps of the other subjects and nothing else of them."""
-    own = [only_labels(row) for row in cohort.others]
     healthy, cases = out / "healthy.csv", out / f"cases_{num_cases}.csv"
     write_manifest(healthy, [only_labels(labeled(row, out / "healthy", lesions=False)) for row in cohort.others])
     write_manifest(cases, [only_labels(row) for row in cohort.cases[:num_cases]])
     table = str(out / "classes.yaml")
     random = add_lesions([healthy], out / "random", table=table, random=True)
     given = add_lesions([healthy], out / f"given_{num_cases}", table=table, donors=[cases])
-    rows = (read_manifest(healthy).rows, read_manifest(random).rows, read_manifest(given).rows, own)
-    return dict(zip(LABELINGS, rows, strict=True))
+    return dict(zip(LABELINGS, (read_manifest(path).rows for path in (healthy, random, given)), strict=True))
 
 
 def only_labels(row: ManifestRow) -> ManifestRow:

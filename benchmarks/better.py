@@ -1,4 +1,4 @@
-"""Flips, ensemble and averaged weights against one plain model, at equal training budget, on real scans at 2 mm.
+"""An ensemble and averaged weights against one plain model, at equal training budget, on real scans at 2 mm.
 
 volumetric crossval all.csv --config t1w_to_t2w_cpu --folds 3 --no-segmentation ... --out runs/cv
 python benchmarks/better.py runs/cv/fold-*/manifest.csv --out runs/better --steps 80
@@ -6,7 +6,7 @@ python benchmarks/better.py runs/cv/fold-*/manifest.csv --out runs/better --step
 Each manifest is a fold: rows of split `train` are learned from, those of `test` are scored by the front doors of
 `train`, `infer` and `evaluate`, and the subjects of all folds are pooled. Each method has three times the steps:
 `plain` in one run, `ensemble` as three seeds, `average` as one run and two fine-tunings of it, whose weights are
-averaged. Differences are to `plain` without flips, paired by subject. `infer_s` is the time of a session, reading and
+averaged. Differences are to `plain`, paired by subject. `infer_s` is the time of a session, reading and
 writing included. Finished trainings are not repeated.
 """
 
@@ -43,7 +43,6 @@ BASE = [
     "device=cpu",
 ]
 METRICS = ("psnr_db", "ssim", "hfen")
-METHODS = (("plain", ""), ("plain", "x"), ("ensemble", ""), ("average", ""))
 
 
 def fitted(manifest: Path, run: Path, steps: int, *changes: str) -> Path:
@@ -74,13 +73,13 @@ def by_subject(rows: Sequence[ScoreRow], metric: str) -> NDArray[np.float64]:
 
 
 def scored(
-    method: str, flips: str, folds: Mapping[Path, Mapping[str, Sequence[Path]]], out: Path
+    method: str, folds: Mapping[Path, Mapping[str, Sequence[Path]]], out: Path
 ) -> tuple[Mapping[str, NDArray[np.float64]], float]:
     """By metric, the scores of all held-out subjects; and the mean seconds of a session."""
-    name, evaluations, seconds = f"{method}_{flips or 'none'}", [], []
-    options = InferenceOptions(device="cpu", flips=flips)
+    evaluations, seconds = [], []
+    options = InferenceOptions(device="cpu")
     for number, (manifest, models) in enumerate(folds.items()):
-        folder = out / f"fold-{number}" / name
+        folder = out / f"fold-{number}" / f"{method}_scored"
         infer(
             [manifest],
             out=folder / "predictions",
@@ -92,7 +91,7 @@ def scored(
         evaluate(folder / "predictions", [manifest], folder / "metrics", segmentation=False, jobs=1)
         evaluations.append(folder / "metrics")
         seconds += [row.seconds for row in TimingRow.read_table(folder / "predictions" / TIMINGS)]
-    rows = pool_evaluations(evaluations, out / name).rows
+    rows = pool_evaluations(evaluations, out / method).rows
     return {metric: by_subject(rows, metric) for metric in METRICS}, float(np.mean(seconds))
 
 
@@ -110,10 +109,10 @@ def main() -> None:
     }
     rows: list[dict[str, object]] = []
     plain: Mapping[str, NDArray[np.float64]] = {}
-    for method, flips in METHODS:
-        scores, seconds = scored(method, flips, folds, out)
+    for method in next(iter(folds.values())):
+        scores, seconds = scored(method, folds, out)
         plain = plain or scores
-        row: dict[str, object] = {"method": method, "flips": flips or "none", "infer_s": round(seconds, 2)}
+        row: dict[str, object] = {"method": method, "infer_s": round(seconds, 2)}
         for metric, values in scores.items():
             d = paired_difference(plain[metric], values, better="lower" if metric == "hfen" else "higher")
             row |= {metric: round(float(values.mean()), 4), f"{metric}_gain": f"{d.mean:+.4f}"}

@@ -126,6 +126,7 @@ def crossval(
     recipe = recipe_of(manifest)
     with locked(out) if only is None else nullcontext():
         if fresh:
+            settings.check_own(out)
             _read_all(manifest, config, Path(cache))  # before anything is deleted
             _delete_folds(out)
         if not settings.began(out):

@@ -1,13 +1,17 @@
 """`volumetric add-lesions`, by the command line, on three small label maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.conftest import write_raw_cohort
 from tests.simulation.label_maps import label_map
 from tests.simulation.test_given_lesions import EDEMA, MS, TABLE, TUMOR, ball
 from volumetric.cohort.add_lesions import AddedLesionsError, add_lesions
 from volumetric.imaging.nifti import read_labels, write_image
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
+from volumetric.records.settings import RunSettings
 
 OPTIONS = ("--table", "freesurfer_tumor")
 LESIONS = {
@@ -168,3 +172,27 @@ def test_a_map_without_brain_is_named(maps, tmp_path):
     write_image(path, label_map().with_array(np.zeros(label_map().array.shape, np.uint8)))
     with pytest.raises(AddedLesionsError, match=r"a/lesions1 \(.*a/labels.nii.gz: no voxel is brain by the table"):
         add_lesions([maps], tmp_path / "out", table="freesurfer_tumor")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("phantom", "--subjects", "1", "--out"), ("prepare", "RAW", "--out"), ("add-lesions", "RAW", "--random", "--out")],
+)
+def test_fresh_deletes_nothing_of_others(command, maps, tmp_path, volumetric):
+    """`--fresh` deleted the manifest of a folder that the command had not begun."""
+    raw = write_raw_cohort(tmp_path / "raw", ["train"])
+    rows = [
+        replace(row, paths={**row.paths, "labels": maps.parent / "a" / "labels.nii.gz"})
+        for row in read_manifest(raw).rows
+    ]
+    write_manifest(raw, rows)
+    words = [str(raw) if word == "RAW" else word for word in command]
+    mine, made = tmp_path / "mine", tmp_path / "made"
+    mine.mkdir()
+    (mine / "manifest.csv").write_text("subject_id\nms01\n")
+    assert "manifest.csv: it was there before" in refused(volumetric(*words, mine, "--fresh"))
+    assert (mine / "manifest.csv").read_text() == "subject_id\nms01\n"
+    RunSettings(training_manifest_sha256="").begin(made)
+    (made / "manifest.csv").write_text("subject_id\nms01\n")
+    assert "was begun by another command" in refused(volumetric(*words, made, "--fresh"))
+    assert (made / "manifest.csv").read_text() == "subject_id\nms01\n"

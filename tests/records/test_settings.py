@@ -6,7 +6,13 @@ from volumetric.config.preparation import PreparationConfig
 from volumetric.config.resolve import resolve
 from volumetric.outputs import OutputError
 from volumetric.records.record import RecordError
-from volumetric.records.settings import PhantomSettings, PreparationSettings, RunSettings
+from volumetric.records.settings import (
+    CrossvalSettings,
+    LesionSettings,
+    PhantomSettings,
+    PreparationSettings,
+    RunSettings,
+)
 
 
 def test_settings_that_differ_are_each_named(tmp_path):
@@ -64,3 +70,30 @@ def test_a_damaged_file_is_one_sentence(tmp_path, text):
     (tmp_path / "settings.json").write_text(text)
     with pytest.raises(RecordError, match=r"settings\.json.*--fresh"):
         PhantomSettings(seed=1, spacing_mm=2, recipe=3).began(tmp_path)
+
+
+EACH = (
+    PhantomSettings(seed=0, spacing_mm=2, recipe=1),
+    LesionSettings(seed=0, random=False, recipe=1, table="mine.yaml", table_sha256="", maps={}, donors={}),
+    PreparationSettings(),
+    RunSettings(training_manifest_sha256=""),
+    CrossvalSettings(training_manifest_sha256="", folds={"a": 0}, next_fold_validates=True, segmentation=False),
+)
+
+
+@pytest.mark.parametrize("before", EACH, ids=lambda settings: type(settings).__name__)
+def test_fresh_starts_over_in_a_folder_of_the_same_command_alone(before, tmp_path):
+    before.begin(tmp_path)
+    for now in EACH:
+        if type(now) is type(before):
+            now.check_own(tmp_path)
+        else:
+            with pytest.raises(OutputError, match=r"was begun by another command, whose files --fresh would delete"):
+                now.check_own(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_fresh_starts_over_where_the_settings_are_damaged(text, tmp_path):
+    (tmp_path / "settings.json").write_text(text)
+    for now in EACH:
+        now.check_own(tmp_path)

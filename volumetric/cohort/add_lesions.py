@@ -116,6 +116,8 @@ def add_lesions(
 def _begin(settings: LesionSettings, items: Sequence[_Copy], out: Path, *, fresh: bool) -> None:
     """Check that the folder is this command's, after its files are deleted where asked for."""
     if fresh:
+        settings.check_own(out)
+    if fresh and (out / SETTINGS_FILE).exists():
         for path in _outputs(out):
             path.unlink(missing_ok=True)
     if not settings.began(out):

@@ -113,6 +113,8 @@ def _make(task: CohortTask[LoadedT, DrawnT, SubjectT], subjects: int, *, preview
     settings = task.settings()
     with locked(task.out):
         if fresh:
+            settings.check_own(task.out)
+        if fresh and (task.out / SETTINGS_FILE).exists():
             for path in _outputs(task.out):
                 path.unlink(missing_ok=True)
         if not settings.began(task.out):

@@ -98,6 +98,8 @@ def _begin(
     """The cohort, read on rank 0 for all, with the run folder begun; None if the run is finished already."""
     settings = RunSettings.of(config, manifest.digest())
     over = fresh and not is_restarted()
+    if over:
+        settings.check_own(out)
     resumed = not over and settings.began(out)
     if not over and (out / "model" / SPEC).is_file():
         _check_model(out)

@@ -71,11 +71,13 @@ def prepare(
     _check_inputs(manifest, manifests, out)
     with spread.held(out):
         task = PreparationTask(out, config)
+        settings = PreparationSettings.model_validate(dict(config))
+        _check_claimed(manifest, out)
         if fresh and not spread.is_dry:
+            settings.check_own(out)
             _require_any(manifest, task)
             _delete_outputs(out)
-        settings = PreparationSettings.model_validate(dict(config))
-        began = not fresh and _has_begun(settings, manifest, out)
+        began = not fresh and settings.began(out)
         if spread.is_whole:
             if not began:
                 settings.begin(out)
@@ -94,12 +96,10 @@ def prepare(
     return Preparation(outcomes, out / "manifest.csv", quality)
 
 
-def _has_begun(settings: PreparationSettings, manifest: Manifest, out: Path) -> bool:
-    """True if the folder was begun with these settings; where it was not begun, nothing of others would be replaced."""
-    began = settings.began(out)
-    if not (began or (out / SHARDS).exists()):
+def _check_claimed(manifest: Manifest, out: Path) -> None:
+    """Check that files in a folder that no preparation began would not be replaced; errors as `check_unclaimed`."""
+    if not ((out / SETTINGS_FILE).exists() or (out / SHARDS).exists()):
         check_unclaimed([*(out / name for name in _TABLES), *_images(manifest, out)])
-    return began
 
 
 def _write_tables(
@@ -181,5 +181,5 @@ def _delete_outputs(out: Path) -> None:
     """Delete what marks the subjects as finished, and the files that are made from all of them."""
     for sidecar in out.glob(f"**/{SIDECAR}"):
         sidecar.unlink()
-    for name in (SETTINGS_FILE, *_TABLES):
+    for name in (*_TABLES, SETTINGS_FILE):
         (out / name).unlink(missing_ok=True)

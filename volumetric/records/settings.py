@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,6 +21,7 @@ from volumetric.records.record import Record
 
 SETTINGS_FILE = "settings.json"
 _NUM_SHOWN = 8
+_ELSEWHERE = "choose another --out, or delete them yourself"
 
 
 class Settings(Record):
@@ -49,6 +51,20 @@ class Settings(Record):
             differences = differences[:_NUM_SHOWN] + [f"and {more} more"] * (more > 0)
             raise OutputError(f"{folder} was begun with other settings ({'; '.join(differences)}); {self.REMEDY}")
         return True
+
+    def check_own(self, folder: Path) -> None:
+        """Check that a folder that `--fresh` starts over was not begun by another command.
+
+        Raises:
+            OutputError: its `settings.json` is of another kind. One that cannot be read is no reason.
+        """
+        path, fields = folder / SETTINGS_FILE, type(self).model_fields
+        try:
+            keys = json.loads(path.read_text(encoding="utf-8")).keys()
+        except (OSError, ValueError, AttributeError):
+            return
+        if not {name for name, field in fields.items() if field.is_required()} <= keys <= fields.keys():
+            raise OutputError(f"{folder} was begun by another command, whose files --fresh would delete; {_ELSEWHERE}")
 
     def uses(self, key: str) -> bool:
         """False for a setting that changes nothing beside the others."""
