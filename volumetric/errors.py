@@ -29,6 +29,10 @@ class InputError(ValueError):
     """
 
 
+class FailedSubjectsError(InputError):
+    """Subjects of a batch that failed, where the others are done; the command line exits with 1."""
+
+
 def one_line(error: BaseException) -> str:
     """The message of another program's error, short enough for a sentence."""
     return " ".join(str(error).split())[:200]

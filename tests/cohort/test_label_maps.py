@@ -14,7 +14,7 @@ from volumetric.cohort.label_maps import find_label_maps
 from volumetric.cohort.phantom import phantom
 from volumetric.cohort.simulated import PhantomError
 from volumetric.config.simulation import SimulationConfig
-from volumetric.errors import InputError
+from volumetric.errors import FailedSubjectsError, InputError
 from volumetric.imaging.nifti import Image, read_image, read_labels, write_image
 from volumetric.manifest import read_manifest
 from volumetric.records.record import RecordError
@@ -229,7 +229,7 @@ def test_bad_label_maps_cost_their_subjects_alone(anatomies, tmp_path):
     write_image(folder / "c.nii.gz", head(0, {1.0: SKIN}))
     (folder / "d.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:400])
     write_image(folder / "e.nii.gz", Image(np.full((5, 6, 7), 0.5, np.float32), np.eye(4)))
-    with pytest.raises(PhantomError) as caught:
+    with pytest.raises(FailedSubjectsError) as caught:
         phantom(out, subjects=5, anatomies=folder, preview=True, **OPTIONS)
     message = str(caught.value)
     assert message.startswith("4 of 5 subjects failed: sim001 (")
@@ -249,14 +249,14 @@ def test_a_label_map_with_several_volumes_is_named(tmp_path):
 
     (tmp_path / "maps").mkdir()
     nib.save(nib.Nifti1Image(np.ones((5, 6, 7, 2), np.uint8), np.eye(4)), tmp_path / "maps" / "a.nii.gz")
-    with pytest.raises(PhantomError, match=r"sim000 \(.*a\.nii\.gz: .*\(5, 6, 7, 2\)"):
+    with pytest.raises(FailedSubjectsError, match=r"sim000 \(.*a\.nii\.gz: .*\(5, 6, 7, 2\)"):
         phantom(tmp_path / "out", subjects=1, anatomies=tmp_path / "maps", **OPTIONS)
 
 
 def test_a_map_of_the_brain_alone_is_no_head(tmp_path):
     (tmp_path / "maps").mkdir()
     write_image(tmp_path / "maps" / "a.nii.gz", head(0, {0.78: CORTEX, 0.66: WHITE}))
-    with pytest.raises(PhantomError, match=r"a\.nii\.gz: no voxel lies outside the brain.*--region brain"):
+    with pytest.raises(FailedSubjectsError, match=r"a\.nii\.gz: no voxel lies outside the brain.*--region brain"):
         phantom(tmp_path / "out", subjects=1, anatomies=tmp_path / "maps", region="head", **OPTIONS)
     phantom(tmp_path / "out", subjects=1, anatomies=tmp_path / "maps", fresh=True, **OPTIONS)
     assert read_labels(tmp_path / "out" / "sim000" / "mask.nii.gz").array.any()
@@ -267,7 +267,9 @@ def test_a_brain_of_a_few_voxels_is_one_sentence(tmp_path):
     labels = np.zeros((5, 6, 7), np.uint8)
     labels[2, 3, 3] = CORTEX
     write_image(tmp_path / "maps" / "a.nii.gz", Image(labels, np.diag([2.0, 2, 2, 1])))
-    with pytest.raises(PhantomError, match=r"the brain has 0\.\d+ ml, expected at least 100; correct the voxel size"):
+    with pytest.raises(
+        FailedSubjectsError, match=r"the brain has 0\.\d+ ml, expected at least 100; correct the voxel size"
+    ):
         phantom(tmp_path / "out", subjects=1, anatomies=tmp_path / "maps", **OPTIONS)
 
 

@@ -7,7 +7,7 @@ from volumetric.cohort import phantom as module
 from volumetric.cohort import simulated
 from volumetric.cohort.phantom import PhantomError, PhantomRecord, PhantomTask, phantom
 from volumetric.cohort.simulated import split_of
-from volumetric.errors import InputError
+from volumetric.errors import FailedSubjectsError, InputError
 from volumetric.imaging.nifti import read_image, write_image
 from volumetric.manifest import read_manifest
 from volumetric.outputs import OutputError
@@ -130,7 +130,7 @@ def test_a_subject_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(simulated, "write_image", full)
-    with pytest.raises(PhantomError, match=r"1 of 1 subjects failed: sim000 \(no space left\)"):
+    with pytest.raises(FailedSubjectsError, match=r"1 of 1 subjects failed: sim000 \(no space left\)"):
         phantom(tmp_path, subjects=1, spacing_mm=4.0)
 
 
@@ -141,7 +141,7 @@ def test_the_other_subjects_are_kept_where_one_fails(tmp_path, monkeypatch):
         write_image(path, image)
 
     monkeypatch.setattr(simulated, "write_image", full)
-    with pytest.raises(PhantomError, match=r"1 of 2 subjects failed: sim000"):
+    with pytest.raises(FailedSubjectsError, match=r"1 of 2 subjects failed: sim000"):
         phantom(tmp_path, subjects=2, spacing_mm=4.0)
     assert [row.subject_id for row in read_manifest(tmp_path / "manifest.csv").rows] == ["sim001"]
 

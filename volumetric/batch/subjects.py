@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from volumetric.batch.progress import progress
-from volumetric.errors import InputError, file_problem
+from volumetric.errors import FailedSubjectsError, InputError, file_problem
 from volumetric.interrupts import check
 from volumetric.machine import is_out_of_memory
 from volumetric.records.shards import OutcomeStatus
@@ -131,16 +131,16 @@ def exit_status(outcomes: Iterable[Outcome[Any]]) -> int:
     return int(any(outcome.status == "failed" for outcome in outcomes))
 
 
-def check_all_done(outcomes: Sequence[Outcome[Any]], error: type[InputError]) -> None:
+def check_all_done(outcomes: Sequence[Outcome[Any]]) -> None:
     """Check that no subject failed.
 
     Raises:
-        InputError: of the given type, naming those that did.
+        FailedSubjectsError: naming those that did.
     """
     failed = [f"{outcome.name} ({outcome.error})" for outcome in outcomes if outcome.status == "failed"]
     if failed:
         shown = failed[:_NUM_SHOWN] + [f"and {len(failed) - _NUM_SHOWN} more"] * (len(failed) > _NUM_SHOWN)
-        raise error(
+        raise FailedSubjectsError(
             f"{len(failed)} of {len(outcomes)} subjects failed: {', '.join(shown)}; mend the cause and repeat the call"
         )
 

@@ -8,7 +8,7 @@ from functools import wraps
 from io import TextIOWrapper
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from volumetric.errors import InputError, file_problem, one_line
+from volumetric.errors import FailedSubjectsError, InputError, file_problem, one_line
 from volumetric.machine import is_out_of_memory
 
 P = ParamSpec("P")
@@ -29,6 +29,7 @@ class StoppedError(Exception):
 
 
 ENDINGS: dict[type[BaseException], Callable[[BaseException], Ending]] = {
+    FailedSubjectsError: lambda error: Ending(f"error: {error}", 1),
     InputError: lambda error: Ending(f"error: {error}", 2),
     OSError: lambda error: Ending(f"error: {file_problem(error)}", 2),  # type: ignore[arg-type]
     EOFError: lambda error: Ending(f"error: {_CUT_SHORT} ({one_line(error)}); repeat the command", 2),

@@ -88,8 +88,8 @@ def add_lesions(
     Raises:
         ManifestError: as `read_manifest`, or a row without `labels`.
         LabelTableError: no such table, or one that is wrong.
-        AddedLesionsError: no donor has a lesion, an argument that makes no sense, or rows that could not be done; the
-            others are done, and are in the manifest.
+        AddedLesionsError: no donor has a lesion, or an argument that makes no sense.
+        FailedSubjectsError: maps that could not be given lesions; the others are made, and are in the manifest.
         OutputError: `out` was begun with other settings, or holds files of others, and `fresh` is not set.
     """
     labels = read_label_table(table)
@@ -129,7 +129,7 @@ def _make(task: AddedLesionsTask, items: Sequence[_Copy]) -> Path:
     outcomes, manifest = run_subjects(task, items, title="add-lesions"), task.out / "manifest.csv"
     if rows := [outcome.record for outcome in outcomes if outcome.record is not None]:
         write_manifest(manifest, rows)
-    check_all_done(outcomes, AddedLesionsError)
+    check_all_done(outcomes)
     return manifest
 
 

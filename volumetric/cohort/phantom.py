@@ -88,8 +88,8 @@ def phantom(
         The manifest.
 
     Raises:
-        PhantomError: an argument that makes no sense, no label maps, or a subject that could not be made; the others
-            are made, and are in the manifest.
+        PhantomError: an argument that makes no sense, or no label maps.
+        FailedSubjectsError: subjects that could not be made; the others are made, and are in the manifest.
         LabelTableError: no such table, or one that is wrong.
         OutputError: `out` holds a cohort of other settings, or files of others, and `fresh` is not set.
     """
@@ -132,7 +132,7 @@ def _make_subjects(
     manifest = _describe(task, settings, drawn)
     if preview and drawn:
         write_preview(manifest)
-    check_all_done(outcomes, PhantomError)
+    check_all_done(outcomes)
     return manifest
 
 

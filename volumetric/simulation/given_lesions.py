@@ -111,7 +111,7 @@ def with_given_lesions(
 def _brain_box(tissues: NDArray[np.uint8], space: Space) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower corner and size of the solid brain's box along RAS axes, mm, without the outermost hundredths."""
     low, high = np.percentile(mask_points(space, IN_BRAIN[tissues]), [1, 99], axis=0)
-    return low, high - low
+    return low, np.maximum(high - low, 1.0)
 
 
 def _drawn(
