@@ -217,7 +217,7 @@ def main() -> None:
         "--scans", type=int, nargs="+", default=[0, 3, 10], help=f"numbers of scanned cases, to {NUM_CASES}"
     )
     parser.add_argument("--generator-steps", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=1000, help="of the segmenter")
+    parser.add_argument("--steps", type=int, default=600, help="of the segmenter")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--validate", action="store_true")
     options = parser.parse_args()

@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="cross-validations of label maps, with the same folds")
     parser.add_argument("--table", required=True, help="tissues of the labels")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1000, help="of the segmenter")
+    parser.add_argument("--steps", type=int, default=600, help="of the segmenter")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     folds = []

@@ -112,8 +112,10 @@ def test_lesions_and_edema_replace_white_matter_alone_and_tumors_any_brain_but_n
 
 def test_lesions_of_the_map_itself_stay(healthy):
     own = ball(healthy, MS, (30, 20, 10), 9)
-    after = with_given_lesions(np.random.default_rng(1), own, TABLE, given_lesions(own, TABLE, name="a"), name="a")
+    lesions = given_lesions(ball(healthy, TUMOR, (30, 20, 10), 15), TABLE, name="a")
+    after = with_given_lesions(np.random.default_rng(seed_of(mirrored=False)), own, TABLE, lesions, name="a")
     assert (after.array[own.array == MS] == MS).all()
+    assert (after.array == TUMOR).any()
 
 
 def test_every_draw_moves_turns_and_scales_anew(healthy):

@@ -20,11 +20,17 @@ from volumetric.outputs import check_unclaimed, hash_file, hash_json, locked
 from volumetric.records.settings import SETTINGS_FILE, LesionSettings
 from volumetric.records.table import SessionKey
 from volumetric.simulation.draws import draw_pair
-from volumetric.simulation.given_lesions import LESION_TISSUES, GivenLesion, given_lesions, with_given_lesions
+from volumetric.simulation.given_lesions import (
+    LESION_TISSUES,
+    GivenLesion,
+    given_lesions,
+    is_lesion,
+    with_given_lesions,
+)
 from volumetric.simulation.label_map import lesion_sites
 from volumetric.simulation.label_table import LESION, LabelTable, read_label_table
 from volumetric.simulation.pathology import laid_over
-from volumetric.simulation.tissues import IN_BRAIN, NUMBER
+from volumetric.simulation.tissues import IN_BRAIN
 from volumetric.subject import HIGHEST_LABEL
 
 log = logging.getLogger(__name__)
@@ -184,8 +190,7 @@ class AddedLesionsTask:
             result = with_given_lesions(rng, loaded, self.table, others[int(rng.integers(len(others)))], name=name)
         else:
             result = self._with_ellipsoids(rng, loaded, name)
-        numbers = [NUMBER[tissue] for tissue in LESION_TISSUES]
-        diseased = np.isin(self.table.tissues(result.array, name=name), numbers)
+        diseased = is_lesion(self.table.tissues(result.array, name=name))
         return result, result.with_array(diseased.astype(np.uint8))
 
     def write(self, item: _Copy, result: tuple[Image, Image]) -> ManifestRow:

@@ -44,6 +44,11 @@ class GivenLesion:
     place: NDArray[np.float64]
 
 
+def is_lesion(tissues: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Voxels of `LESION_TISSUES`, of the shape of `tissues`."""
+    return np.isin(tissues, [NUMBER[tissue] for tissue in LESION_TISSUES])
+
+
 def given_lesions(image: Image, table: LabelTable, *, name: str) -> list[GivenLesion]:
     """Find the lesions of a label map; voxels up to 2 mm apart are one.
 
@@ -56,7 +61,7 @@ def given_lesions(image: Image, table: LabelTable, *, name: str) -> list[GivenLe
         LabelTableError: labels that the table does not know.
     """
     tissues = table.tissues(image.array, name=name)
-    diseased = np.isin(tissues, [NUMBER[tissue] for tissue in LESION_TISSUES])
+    diseased = is_lesion(tissues)
     if not diseased.any():
         return []
     space = image.space
@@ -81,8 +86,8 @@ def with_given_lesions(
     """A label map with the lesions of another.
 
     All are mirrored or none, each as likely; each keeps its place in the brain but for `JITTER_MM`. White-matter
-    lesions and edema replace white matter, tumors any solid brain. A lesion that finds no such tissue in twenty draws
-    is left out.
+    lesions and edema replace white matter, tumors any solid brain but lesions of the map itself. A lesion that finds no
+    such tissue in twenty draws is left out.
 
     Args:
         rng: source of all numbers.
@@ -96,6 +101,7 @@ def with_given_lesions(
     """
     labels, tissues = image.array.astype(np.uint16), table.tissues(image.array, name=name)
     brain_mm, is_mirrored = _brain_box(tissues, image.space), bool(rng.random() < 0.5)
+    free = ~is_lesion(tissues)
     for lesion in lesions:
         for _ in range(_NUM_DRAWS):
             grid = _drawn(rng, lesion, *brain_mm, is_mirrored=is_mirrored)
@@ -103,7 +109,7 @@ def with_given_lesions(
             if box is None:
                 continue
             drawn = resample(lesion.labels, grid, crop(image.space, box), "nearest").astype(np.uint16)
-            if _lay(drawn, labels[box], tissues[box], table):
+            if _lay(drawn * free[box], labels[box], tissues[box], table):
                 break
     return image.with_array(labels)
 
