@@ -69,11 +69,13 @@ def synthetic(fold: Path, donors: Path, recipients: Path, table: str, out: Path)
 def scored(
     runs: Sequence[Path], number: int, options: argparse.Namespace
 ) -> Mapping[str, Sequence[NDArray[np.float64]]]:
-    """By method, for each seed, Dice of a fold's held-out subjects."""
+    """By method, for each seed, Dice of a fold's held-out subjects; nothing where none of them has a tumor."""
     table, out = read_label_table(options.table), options.out / f"fold-{number}"
     rows = read_manifest(runs[0] / f"fold-{number}" / "manifest.csv").rows
     has_tumor = {row.key: bool(tumor_of(row, table).any()) for row in rows}
     train = [row for row in rows if row.split == "train"]
+    if not any(row.split == "test" and has_tumor[row.key] for row in rows):
+        return {}
     cases = [row for row in train if has_tumor[row.key]]
     donors, recipients = out / "donors.csv", out / "recipients.csv"
     write_manifest(donors, cases)
@@ -99,8 +101,9 @@ def main() -> None:
     options = parser.parse_args()
     folds = []
     for number in range(len(list(options.runs[0].glob("fold-*")))):
-        folds.append(scored(options.runs, number, options))
-        print(number, {method: np.round(runs, 3).tolist() for method, runs in folds[-1].items()}, flush=True)
+        if of_fold := scored(options.runs, number, options):
+            folds.append(of_fold)
+            print(number, {method: np.round(runs, 3).tolist() for method, runs in of_fold.items()}, flush=True)
     alone, rows = None, []
     for method in folds[0]:
         runs = [np.concatenate(of_folds) for of_folds in zip(*(fold[method] for fold in folds), strict=True)]

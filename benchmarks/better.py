@@ -6,8 +6,8 @@ python benchmarks/better.py runs/cv/fold-*/manifest.csv --out runs/better --step
 Each manifest is a fold: rows of split `train` are learned from, those of `test` are scored by the front doors of
 `train`, `infer` and `evaluate`, and the subjects of all folds are pooled. Each method has three times the steps:
 `plain` in one run, `ensemble` as three seeds, `average` as one run and two fine-tunings of it, whose weights are
-averaged. Differences are to `plain`, paired by subject. `infer_s` is the time of a session, reading and
-writing included. Finished trainings are not repeated.
+averaged; `member` is one of the ensemble, at a third of the budget. Differences are to `plain`, paired by subject.
+`infer_s` is the time of a session, reading and writing included. Finished trainings are not repeated.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def fit_all(manifest: Path, out: Path, steps: int) -> dict[str, list[Path]]:
     start = f"pretrained={seeds[0]}"
     tuned = [fitted(manifest, out / f"tuned{seed}", steps, start, f"seed={seed}", "optim.lr=3e-4") for seed in (1, 2)]
     soup = average(list(map(str, tuned)), out / "average" / "model", fresh=True).parent
-    return {"plain": [plain], "ensemble": seeds, "average": [soup]}
+    return {"plain": [plain], "member": seeds[:1], "ensemble": seeds, "average": [soup]}
 
 
 def by_subject(rows: Sequence[ScoreRow], metric: str) -> NDArray[np.float64]:
