@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
@@ -37,6 +38,14 @@ def check_regular(path: Path, remedy: str) -> None:
         if path.exists():
             raise RecordError(f"{path}: a folder or a pipe stands where a file belongs; {remedy}")
     raise AbsentError(f"{path}: there is no such file; {remedy}")
+
+
+def keys_of(path: Path) -> Set[str] | None:
+    """The keys of a JSON file of any kind; None where it is absent or damaged."""
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8")).keys())
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
 
 
 class Record(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +16,7 @@ from volumetric.config.run import RunConfig
 from volumetric.config.section import Section
 from volumetric.config.uncertainty import UncertaintyConfig
 from volumetric.outputs import OutputError
-from volumetric.records.record import Record
+from volumetric.records.record import Record, keys_of
 
 SETTINGS_FILE = "settings.json"
 _NUM_SHOWN = 8
@@ -58,12 +57,9 @@ class Settings(Record):
         Raises:
             OutputError: its `settings.json` is of another kind. One that cannot be read is no reason.
         """
-        path, fields = folder / SETTINGS_FILE, type(self).model_fields
-        try:
-            keys = json.loads(path.read_text(encoding="utf-8")).keys()
-        except (OSError, ValueError, AttributeError):
-            return
-        if not {name for name, field in fields.items() if field.is_required()} <= keys <= fields.keys():
+        keys, fields = keys_of(folder / SETTINGS_FILE), type(self).model_fields
+        required = {name for name, field in fields.items() if field.is_required()}
+        if keys is not None and not required <= keys <= fields.keys():
             raise OutputError(f"{folder} was begun by another command, whose files --fresh would delete; {_ELSEWHERE}")
 
     def uses(self, key: str) -> bool:
