@@ -108,6 +108,14 @@ def test_infer_and_evaluate_take_the_label_map_of_each_subject(run, labeled, tmp
     assert "p3" in (tmp_path / "metrics" / "per_subject.csv").read_text()
 
 
+def test_infer_makes_images_of_label_maps_with_added_lesions(run, labeled, table, tmp_path):
+    by_command("add-lesions", labeled, "--table", table, "--copies", 2, "--out", tmp_path / "lesions")
+    by_command("infer", tmp_path / "lesions" / "manifest.csv", "--model", run, "--out", tmp_path / "images")
+    assert len(list((tmp_path / "images").rglob("*_T1w.nii.gz"))) == 8
+    for path in (tmp_path / "lesions").rglob("lesions.nii.gz"):
+        assert (read_image(path).array > 0).any()
+
+
 def test_trained_twice_it_has_the_same_bytes_and_lesions_can_be_left_out(run, labeled, table, tmp_path):
     train([labeled], resolve("labels_to_t1w", small(table)), tmp_path / "again")
     weights = "model/model.safetensors"
