@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--generator-steps", type=int, default=300)
     parser.add_argument("--steps", type=int, default=600, help="of the segmenter")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--validate", action="store_true")
+    parser.add_argument("--validate", action="store_true", help="score on the other subjects")
     options = parser.parse_args()
     out: Path = options.out
     cohort = make_cohort(out)
@@ -244,8 +244,9 @@ def main() -> None:
             shown = (f"{value:.3f}" if isinstance(value, float) else str(value) for value in rows[-1].values())
             print("  ".join(f"{text:16}" for text in shown), flush=True)
         panels += [Panel(f"gain in Dice, {num} scans", True, gains)] if gains else []
-    write_csv(out / "augmentation.csv", rows)
-    draw_differences(panels, out / "augmentation.png")
+    write_csv(out / ("validation.csv" if options.validate else "augmentation.csv"), rows)
+    if panels:
+        draw_differences(panels, out / "augmentation.png")
 
 
 if __name__ == "__main__":

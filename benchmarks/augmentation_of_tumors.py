@@ -24,34 +24,39 @@ from numpy.typing import NDArray
 from volumetric.cohort.add_lesions import add_lesions
 from volumetric.config.inference import InferenceOptions
 from volumetric.imaging.geometry import bounding_box, crop, with_spacing
-from volumetric.imaging.nifti import read_image, read_labels
+from volumetric.imaging.nifti import Image, read_image, read_labels
 from volumetric.imaging.resample import resample
 from volumetric.manifest import ManifestRow, read_manifest, write_manifest
 from volumetric.outputs import write_csv
 from volumetric.records.prediction import PREDICTIONS, PredictionRow
 from volumetric.simulation.label_table import LabelTable, read_label_table
 from volumetric.simulation.tissues import NUMBER
+from volumetric.subject import HIGHEST_LABEL
 from volumetric.synthesis.infer import infer
 
 TUMOR = [NUMBER[tissue] for tissue in ("edema", "tumor", "necrosis")]
 COPIES = 3
 
 
-def tumor_of(row: ManifestRow, table: LabelTable) -> NDArray[np.bool_]:
-    """Voxels of tumor in a row's label map."""
-    labels = read_labels(row.path("labels"), 65535)
-    return np.isin(table.tissues(labels.array, name=row.name), TUMOR)
+def read_map(row: ManifestRow) -> Image:
+    """The label map of a row."""
+    return read_labels(row.path("labels"), HIGHEST_LABEL)
+
+
+def tumor_of(labels: Image, table: LabelTable, name: str) -> NDArray[np.bool_]:
+    """Voxels of tumor in a label map."""
+    return np.isin(table.tissues(labels.array, name=name), TUMOR)
 
 
 def case(image_path: Path, row: ManifestRow, table: LabelTable) -> Case:
     """An image and the tumor of its label map at 2 mm, in the box of the brain."""
-    image, labels = read_image(image_path), read_labels(row.path("labels"), 65535)
+    image, labels = read_image(image_path), read_map(row)
     box = bounding_box(labels.array > 0)
     own = crop(image.space, box)
     grid = with_spacing(own, (2.0, 2.0, 2.0))
     array = resample(image.array[box], own, grid)
     brain = resample((labels.array > 0)[box], own, grid, "nearest") > 0
-    tumor = resample(tumor_of(row, table)[box], own, grid, "nearest")
+    tumor = resample(tumor_of(labels, table, row.name)[box], own, grid, "nearest")
     scaled = np.where(brain, (array - array[brain].mean()) / array[brain].std(), 0)
     pad = DivisiblePad(4)
     return Case(*(torch.as_tensor(np.asarray(pad(a[None].astype(np.float32)))) for a in (scaled, tumor)))
@@ -72,7 +77,7 @@ def scored(
     """By method, for each seed, Dice of a fold's held-out subjects; nothing where none of them has a tumor."""
     table, out = read_label_table(options.table), options.out / f"fold-{number}"
     rows = read_manifest(runs[0] / f"fold-{number}" / "manifest.csv").rows
-    has_tumor = {row.key: bool(tumor_of(row, table).any()) for row in rows}
+    has_tumor = {row.key: bool(tumor_of(read_map(row), table, row.name).any()) for row in rows}
     train = [row for row in rows if row.split == "train"]
     if not any(row.split == "test" and has_tumor[row.key] for row in rows):
         return {}
